@@ -1,1 +1,1 @@
-"""The ground floor: results, statistics, noise, files, messages, devices. Nothing here imports torch at the top."""
+"""The ground floor: results, statistics, noise, files, messages, devices. No torch at import."""

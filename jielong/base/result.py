@@ -1,22 +1,18 @@
 """What an experiment found: rows with an estimate, its interval and its control. JSON in and out, exactly.
 
-Round trip: ``Result.from_json(result.to_json()) == result`` for every result. Series and meta are made
-plain (lists, dicts with string keys, numbers, strings, None) when the result is made, so what is compared
-before and after is the same thing. Numbers that JSON cannot hold (nan, inf) are written as
-``{"$float": "nan"}``, so the document stays valid JSON for every other reader.
+Round trip: ``Result.from_json(result.to_json()) == result`` for every result without nan (which equals
+nothing, itself included; it still comes back as nan). Series and meta are made plain (lists, dicts with
+string keys, numbers, strings, None) when the result is made, so both sides compare the same thing.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from jielong.base.errors import UserError
+from jielong.base.plain import dumps, loads, plain
 
 FORMAT = 1
 
@@ -69,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """Rows, the series to draw, and where it all came from (machine, command, minutes, seeds, mode, sources)."""
+    """Rows, the series to draw, and where it came from (machine, command, minutes, seeds, mode, sources)."""
 
     name: str
     title: str
@@ -89,17 +85,18 @@ class Result:
                 return row
         raise KeyError(f"{self.name} has no row {name!r}; it has {', '.join(r.name for r in self.rows)}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Valid JSON values only (see the module's docstring for nan and inf)."""
-        packed: dict[str, Any] = _pack({"jielong_result": FORMAT, **asdict(self)})
-        return packed
+    def to_json(self) -> str:
+        return dumps({"jielong_result": FORMAT, **asdict(self)}, indent=1)
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Result:
+    def from_json(cls, text: str | bytes) -> Result:
         """Raises UserError where the document is not a result or was written by a newer version."""
-        document = _unpack(value)
+        try:
+            document = loads(text)
+        except ValueError as error:
+            raise UserError(f"this result is not JSON ({error}); make it again") from error
         if not isinstance(document, dict) or document.pop("jielong_result", None) != FORMAT:
-            raise UserError(f"this is not a result of format {FORMAT}; make it again with this version of jielong")
+            raise UserError(f"this is not a result of format {FORMAT}; make it again with this version")
         try:
             rows = []
             for raw in document.pop("rows"):
@@ -108,55 +105,3 @@ class Result:
             return cls(rows=tuple(rows), **document)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise UserError(f"this result has a missing or unknown field ({error}); make it again") from error
-
-    def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Result:
-        try:
-            return cls.from_dict(json.loads(text))
-        except ValueError as error:
-            raise UserError(f"this result is not JSON ({error}); make it again") from error
-
-
-def plain(value: Any) -> Any:
-    """A copy of ``value`` in JSON's own types: tuples, numpy numbers and arrays become lists and numbers.
-
-    Raises TypeError for anything else, rather than writing its ``repr`` and losing it.
-    """
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, np.generic | np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | range):
-        return [plain(item) for item in value]
-    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    raise TypeError(f"cannot write a {type(value).__name__} as JSON")
-
-
-def _pack(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": repr(value)}
-    if isinstance(value, dict):
-        return {key: _pack(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_pack(item) for item in value]
-    return value
-
-
-def _unpack(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if set(value) == {"$float"}:
-            return float(value["$float"])
-        return {key: _unpack(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_unpack(item) for item in value]
-    return value
