@@ -1,0 +1,1 @@
+"""Reading, mixing, splitting, tokenising and packing examples. Import the module you need."""
