@@ -1,0 +1,62 @@
+# make demo       train a small bilingual assistant from nothing, and prove it (minutes)
+# make test       the fast tests (10 minutes or less on two cores)
+# make test-all   slow tests and referees too
+# make results    labs, bars and benches into docs/results/ (hours)
+# make referees   parity with the libraries people trust, in an environment of its own
+# make lint       ruff, mypy, and the floors
+# make lock       the newest versions that pyproject.toml allows, into the lock files
+# ARGS="..." is handed on: make demo ARGS="--minutes 3"; make test ARGS="tests/base -x"
+
+PYTHON ?= python3
+FAST = not slow and not referee and not gpu
+PYTEST = -m pytest -n auto --dist loadfile
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all results referees lint lock clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+.venv/.core: requirements.lock scripts/install.py pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "jielong: no Python here: install Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) scripts/install.py core
+	@touch $@
+
+.venv/.test: .venv/.core requirements-test.lock
+	@$(PYTHON) scripts/install.py test
+	@touch $@
+
+.venv-referees/.stamp: requirements.lock requirements-test.lock requirements-referees.lock scripts/install.py
+	@$(PYTHON) scripts/install.py referees
+	@touch $@
+
+demo: .venv/.core
+	@.venv/bin/jielong demo $(ARGS)
+
+test: .venv/.test
+	@.venv/bin/python $(PYTEST) -m "$(FAST)" $(ARGS)
+
+test-all: .venv/.test referees
+	@.venv/bin/python $(PYTEST) -m "not referee and not gpu" $(ARGS)
+
+referees: .venv-referees/.stamp
+	@.venv-referees/bin/python $(PYTEST) -m "referee and not gpu" $(ARGS)
+
+lint: .venv/.test
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache
+
+results: .venv/.core
+	@.venv/bin/jielong lab run --all $(ARGS)
+
+lock:
+	@$(PYTHON) -m venv --clear .venv-lock
+	@.venv-lock/bin/python -m pip install -q "torch==2.13.0+cpu" || .venv-lock/bin/python -m pip install -q "torch==2.13.0"
+	@.venv-lock/bin/python -m pip install -q packaging -e ".[dev]" hatchling editables
+	@.venv-lock/bin/python scripts/lock.py core
+	@.venv-lock/bin/python -m pip install -q datasets transformers
+	@.venv-lock/bin/python scripts/lock.py referees
+	@rm -rf .venv-lock
+
+clean:
+	rm -rf .venv .venv-referees .venv-lock dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
