@@ -191,8 +191,8 @@ def _canonical(value: Any) -> bytes:
     if isinstance(value, float):
         return f"f{float(value).hex()};".encode()
     if isinstance(value, str):
-        value = value.encode("utf-8", "surrogatepass")
-        return b"s%d:" % len(value) + value
+        text = value.encode("utf-8", "surrogatepass")
+        return b"s%d:" % len(text) + text
     if isinstance(value, bytes):
         return b"b%d:" % len(value) + value
     if isinstance(value, tuple | list):

@@ -22,7 +22,7 @@ FEWEST_EXPECTED = 5.0  # the chi-square law of G holds for cells that expect at 
 
 
 def wilson(k: int, n: int, level: float = 0.95) -> Interval:
-    """Interval for a proportion, k right of n (Wilson 1927): near its level on average, also close to 0 and 1."""
+    """Interval for a proportion, k right of n (Wilson 1927): near its level on average, even at 0 and 1."""
     return _proportion(k, n, level, "wilson")
 
 
@@ -52,7 +52,7 @@ def bootstrap(
 ) -> Interval:
     """Interval for ``statistic`` of the values, by drawing them again with replacement (Efron 1979).
 
-    Not for all-equal values (all right, say): no resample differs, so the interval is a point. Use ``wilson``.
+    Not for all-equal values (all right, say): the interval is then a point. Use ``wilson``.
     ``bca`` corrects bias and skew (Efron 1987). The same seed gives the same interval.
     """
     from scipy import stats
