@@ -89,10 +89,10 @@ class World:
     people: int = 300
 
     def __post_init__(self) -> None:
-        from jielong.world.names import MAX_PEOPLE
+        from jielong.world.names import MAX_PEOPLE, MIN_PEOPLE
 
-        if not 1 <= self.people <= MAX_PEOPLE:
-            raise UserError(f"people must lie between 1 and {MAX_PEOPLE}, not {self.people}")
+        if not MIN_PEOPLE <= self.people <= MAX_PEOPLE:
+            raise UserError(f"people must lie between {MIN_PEOPLE} and {MAX_PEOPLE}, not {self.people}")
 
     @cached_property
     def folk(self) -> tuple[Person, ...]:
