@@ -93,6 +93,8 @@ class Ticker:
             text = file.read().decode("utf-8", "replace")
         found = [line.split()[1] for line in text.splitlines() if line.startswith("Collecting ")]
         newest = f" ({len(found)} so far, now {found[-1].split('==')[0]})" if found else ""
+        if "Installing collected packages" in text:
+            newest = f" ({len(found)} found, unpacking)"
         line = f"{self.label}, {now - self.start:.0f} s{newest}"
         if self.terminal:
             sys.stderr.write("\r\x1b[K" + line[:100])
@@ -143,7 +145,7 @@ def make_venv(folder: Path, log: Path) -> Path:
             "this Python has no `venv` module: install it "
             f"(Debian, Ubuntu: `sudo apt install python{short}-venv`), then run make again"
         )
-    say(f"making {folder.name} with {base}")
+    say(f"making {folder.name} with {base}: a minute or two and about 1.5 GB, once")
     folder.mkdir(exist_ok=True)
     if not run([base, "-m", "venv", "--clear", str(folder)], "making " + folder.name, log):
         fail("the environment could not be made", log)
