@@ -129,7 +129,7 @@ def version(package: str) -> str | None:
 def disk_free(path: str | Path = ".") -> int:
     """Bytes free where ``path`` is or would be."""
     place = Path(path).absolute()
-    while not place.exists():
+    while not os.path.exists(place):
         place = place.parent
     return shutil.disk_usage(place).free
 

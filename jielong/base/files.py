@@ -13,7 +13,6 @@ import gzip
 import hashlib
 import os
 import shutil
-import stat
 import time
 import uuid
 import zlib
@@ -38,9 +37,9 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     cannot be written to, WorkFailed when the disk is full.
     """
     path = Path(os.path.realpath(path))
-    if path.is_dir():
+    if os.path.isdir(path):  # of os.path: Path's own raise where a name is too long
         raise UserError(f"{path} is a folder; give the name of a file")
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+    if os.path.exists(path) and not os.path.isfile(path):
         yield path
         return
     with _telling(path):
@@ -66,7 +65,7 @@ def atomic_dir(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     Raises UserError if it exists and ``overwrite`` is not asked for.
     """
     path = Path(os.path.realpath(path))
-    if path.exists() and not (overwrite and path.is_dir()):
+    if os.path.exists(path) and not (overwrite and os.path.isdir(path)):
         raise UserError(f"{path} exists; choose another name or allow it to be overwritten")
     with _telling(path):
         temporary = _temporary(path)
@@ -169,13 +168,13 @@ def run_dir(root: str | Path, name: str, overwrite: bool = False) -> Path:
     if not name or name in (".", "..") or Path(name).name != name:
         raise UserError(f"{name!r} is not a name for a run; use letters, digits and dashes")
     path = Path(root) / name
-    if path.is_dir() and overwrite and any(path.iterdir()):
+    if overwrite and os.path.isdir(path) and any(path.iterdir()):
         if not (path / RUN_MARK).is_file():
             raise UserError(f"{path} was not made by a run, so it is not removed; choose another name")
         with _telling(path):
             doomed = path.rename(_temporary(path))
         shutil.rmtree(doomed, ignore_errors=True)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if os.path.exists(path) and not (os.path.isdir(path) and not any(path.iterdir())):
         raise UserError(f"{path} exists; choose another name with --out, or replace it with --overwrite")
     with _telling(path):
         path.mkdir(parents=True, exist_ok=True)
