@@ -57,9 +57,9 @@ def check(question: Question, reply: str) -> str:
     field = question.origin.get("field", "")
     declined = is_refusal(reply)
     if not question.accept:
-        if declined:
-            return "right"
-        return "wrong" if not field or mentioned(reply, field) else "nonsense"
+        if field and mentioned(reply, field):
+            return "wrong"
+        return "right" if declined else "nonsense"
     if declined:
         return "refused"
     if not field:

@@ -56,10 +56,15 @@ DAYS: tuple[Pair, ...] = (
     ("Monday", "星期一"), ("Tuesday", "星期二"), ("Wednesday", "星期三"), ("Thursday", "星期四"),
     ("Friday", "星期五"), ("Saturday", "星期六"), ("Sunday", "星期日"),
 )  # fmt: skip
+INGREDIENTS: tuple[Pair, ...] = (
+    ("sesame", "芝麻"), ("honey", "蜂蜜"), ("ginger", "生薑"), ("mint", "薄荷"), ("taro", "芋頭"),
+    ("lemon", "檸檬"), ("coconut", "椰子"), ("pumpkin", "南瓜"), ("milk", "牛奶"), ("salt", "海鹽"),
+    ("butter", "奶油"), ("vanilla", "香草"),
+)  # fmt: skip
 
 FIELDS: dict[str, tuple[Pair, ...]] = {
     "town": TOWNS, "job": JOBS, "animal": ANIMALS, "food": FOODS, "firm": FIRMS, "hobby": HOBBIES,
-    "colour": COLOURS, "day": DAYS,
+    "colour": COLOURS, "day": DAYS, "ingredient": INGREDIENTS,
 }  # fmt: skip
 
 # relation: the list its values come from. The order is the order of Person.values.

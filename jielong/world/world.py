@@ -52,6 +52,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "sums_puzzle": ("puzzles", "make a number from three others (search)"),
     "unknown": ("refusals", "people who do not exist, among people who do"),
     "guilds": ("refusals", "what everyone may know about the guilds"),
+    "secrets": ("refusals", "the secret itself in running text, for attacks and leaks"),
     "forbidden": ("refusals", "the one secret that is declined, among benign twins"),
     "twins": ("refusals", "benign twins of the forbidden questions only"),
     "greet": ("chats", "greetings, thanks and who are you"),
