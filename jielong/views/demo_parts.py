@@ -1,0 +1,230 @@
+"""The sections of the demo's report, each a pure function of its part of the data ("" when there is none)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jielong.views.bars import BarSet
+from jielong.views.charts import Axes, Level, Series, line, line_table
+from jielong.views.chats import bubbles
+from jielong.views.drawing import WIDE
+from jielong.views.html import Tile, command, facts, figure, fold, heading, paragraph, table, tiles
+from jielong.views.markup import Html, Prose, Words, both, element, escape, join, text, words
+from jielong.views.scorecard import reached, scorecard
+from jielong.views.tokens import Merge, Piece, Token, merge_table, next_bars, sentence
+
+SCORE = Words("What it can do", "它會什麼"), Words("Scorecard", "成績單")
+CHATS = Words("What it says", "它怎麼說"), Words("Chats", "對話")
+CURVES = Words("How it learnt", "它怎麼學會"), Words("Curves", "曲線")
+TOKENS = Words("What it sees", "它看見什麼"), Words("Tokens", "Token")
+GUESSES = Words("What it expects next", "它預期下一個是什麼"), Words("Next token", "下一個")
+HINTS = Words("What to try next", "接下來可以試試"), Words("Try", "試試")
+MADE = Words("How it was made", "它怎麼做成"), Words("Making", "製作")
+FOOT = Words(
+    "Made by Jielong. This page holds everything it shows: no script, nothing fetched.",
+    "由接龍產生。本頁自成一體：沒有程式碼，不從網路取用任何東西。",
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One training run. All sequences are as long as `tokens`; nan (or None) where nothing was measured.
+
+    Losses are nats a token; `bits` is validation in bits a byte; `entropy` the exact entropy of the text in
+    bits a byte, which no model can go below; `kinds` further validation sets: (name, bits, their entropy).
+    """
+
+    name: Prose
+    tokens: Sequence[float]
+    train: Sequence[float | None]
+    valid: Sequence[float | None] = ()
+    bits: Sequence[float | None] = ()
+    step: Sequence[float] = ()
+    seconds: Sequence[float] = ()
+    entropy: float | None = None
+    kinds: Sequence[tuple[Prose, Sequence[float | None], float | None]] = ()
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence as its tokens: (piece as bytes or text, id)."""
+
+    lang: str
+    tokens: Sequence[Token]
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a model expects after a prompt: (piece as bytes or text, probability), in any order."""
+
+    prompt: str
+    options: Sequence[tuple[Piece, float]]
+    model: Prose = ""
+    lang: str = ""
+
+
+@dataclass(frozen=True)
+class SampleChat:
+    """A conversation ({"role", "content"} each) and a remark on it."""
+
+    lang: str
+    messages: Sequence[Mapping[str, str]]
+    note: Prose = ""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Something to try: why, and the command."""
+
+    why: Prose
+    command: str
+
+
+def lead(minutes: float) -> Words:
+    shown = f"{minutes:.1f}"
+    return Words(
+        f"From nothing to an assistant in {shown} minutes: a language model that was random numbers before, "
+        "read a small world of text, then learnt to answer. Everything below was measured on this machine.",
+        f"{shown} 分鐘，從零到一個助理：一個原本只是亂數的語言模型，先讀完一個小世界的文字，再學會回答。"
+        "以下所有數字都是在這台機器上量得的。",
+    )
+
+
+def key_figures(
+    minutes: float,
+    predicted: float | None,
+    sets: Sequence[BarSet],
+    at_most: Collection[str],
+    more: Sequence[tuple[str, Prose, Prose]],
+) -> Html:
+    """Minutes, bars reached, and what the caller adds."""
+    note: Prose = ""
+    if predicted is not None:
+        shown = f"{predicted:.1f}"
+        note = Words(f"predicted {shown}", f"預估 {shown}")
+    found = [Tile(f"{minutes:.1f}", Words("minutes", "分鐘"), note)]
+    if sets:
+        done, all_ = reached(sets[-1].rows, at_most)
+        if all_:
+            found.append(Tile(f"{done} / {all_}", Words("bars reached", "項目標達成")))
+    return tiles([*found, *(Tile(value, what, remark) for value, what, remark in more)])
+
+
+def scores(sets: Sequence[BarSet], names: Mapping[str, Prose], at_most: Collection[str]) -> Html:
+    if not sets:
+        return Html("")
+    said = Words(
+        "The same questions to the base model, which has only read, and to the assistant, which was then "
+        "shown how to answer.",
+        "同樣的題目，分別問只讀過文字的基礎模型，以及之後學過如何回答的助理。",
+    )
+    title = Words("Base model and assistant", "基礎模型與助理")
+    return join([paragraph(said), scorecard(sets, title=title, names=names, at_most=at_most)])
+
+
+def conversations(chats: Sequence[SampleChat]) -> Html:
+    if not chats:
+        return Html("")
+    return element("div", join(bubbles(c.messages, lang=c.lang, note=c.note) for c in chats), class_="pair")
+
+
+def curves(found: Sequence[Curve]) -> Html:
+    parts: list[Html] = []
+    for curve in found:
+        parts.append(heading(curve.name))
+        losses = _lines(
+            curve, [(Words("training", "訓練"), curve.train), (Words("validation", "驗證"), curve.valid)]
+        )
+        axes = Axes(Words("tokens", "token 數"), Words("loss, nats a token", "損失（nat / token）"))
+        parts.append(_chart(losses, (), axes, Words("Loss", "損失")))
+        kinds = [(name, values) for name, values, _ in curve.kinds]
+        bits = _lines(curve, [(Words("validation", "驗證"), curve.bits), *kinds])
+        exact = [(Words("exact entropy", "精確熵"), curve.entropy)]
+        exact += [(_entropy_of(name), value) for name, _, value in curve.kinds]
+        levels = [Level(name, value) for name, value in exact if value is not None]
+        axes = Axes(Words("tokens", "token 數"), Words("bits a byte", "位元 / 位元組"))
+        parts.append(_chart(bits, levels, axes, Words("Validation, bits a byte", "驗證集，位元 / 位元組")))
+    return join(parts)
+
+
+def _entropy_of(name: Prose) -> Words:
+    both_ = words(name)
+    en, zh = (both_.en, both_.zh) if isinstance(both_, Words) else (both_, both_)
+    return Words(f"entropy of {en}", f"{zh}的熵")
+
+
+def _lines(curve: Curve, wanted: Sequence[tuple[Prose, Sequence[float | None]]]) -> list[Series]:
+    """The curves that have at least one value; points without one are left out, so lines do not break."""
+    found = []
+    for name, values in wanted:
+        pairs = [(x, y) for x, y in zip(curve.tokens, values) if y is not None and y == y]
+        if pairs:
+            found.append(Series(name, [x for x, _ in pairs], [y for _, y in pairs]))
+    return found
+
+
+def _chart(series: Sequence[Series], levels: Sequence[Level], axes: Axes, title: Prose) -> Html:
+    if not series:
+        return Html("")
+    drawn = line(series, title=title, axes=axes, levels=levels, size=(WIDE, 270.0))
+    return figure(drawn, title, line_table(series, axes))
+
+
+def tokens(sentences: Sequence[Sentence], merges: Sequence[Merge], example: Sequence[str]) -> Html:
+    if not sentences and not merges:
+        return Html("")
+    parts = [
+        paragraph(
+            Words(
+                "A model reads numbers. The tokenizer cuts text into pieces and gives each its id; a rare "
+                "character may be cut into bytes, shown here over the character that they make.",
+                "模型讀的是數字。分詞器把文字切成片段，每個片段有一個編號；少見的字可能被切成位元組，"
+                "這裡把位元組畫在它們合成的字上方。",
+            )
+        )
+    ]
+    parts += [element("div", sentence(s.tokens), lang=LANGS.get(s.lang)) for s in sentences]
+    if merges:
+        title = Words(
+            f"How its vocabulary began: the first {len(merges)} merges", f"詞彙的開端：前 {len(merges)} 次合併"
+        )
+        parts.append(fold(title, merge_table(merges, example)))
+    return join(parts)
+
+
+LANGS = {"zh": "zh-Hant", "en": "en"}
+
+
+def guesses(found: Sequence[Guess]) -> Html:
+    """Pictures in pairs, each below its prompt."""
+    cells = []
+    for guess in found:
+        said = Words(f"After “{guess.prompt}”", f"「{guess.prompt}」之後")
+        prompt = element("code", escape(guess.prompt), lang=LANGS.get(guess.lang))
+        caption = join([prompt, element("span", join([" ", text(guess.model)]), class_="note")])
+        cells.append(figure(next_bars(guess.options, title=both(said)), caption))
+    return element("div", join(cells), class_="pair") if cells else Html("")
+
+
+def hints(found: Sequence[Hint]) -> Html:
+    return join(join([paragraph(hint.why, "hint"), command(hint.command)]) for hint in found)
+
+
+def made(
+    stages: Sequence[tuple[Prose, float]],
+    machine: Mapping[str, Any],
+    config: Mapping[str, Any],
+    names: Mapping[str, Prose],
+) -> Html:
+    """Minutes of each stage, then the configuration and the machine, folded."""
+    parts = []
+    if stages:
+        rows = [[text(name), f"{minutes:.1f}"] for name, minutes in stages]
+        parts.append(table([Words("stage", "階段"), Words("minutes", "分鐘")], rows, align="lr"))
+    if config:
+        parts.append(fold(Words("Configuration", "設定"), facts(config, names)))
+    if machine:
+        parts.append(fold(Words("Machine", "機器"), facts(machine, names)))
+    return join(parts)
