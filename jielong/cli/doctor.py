@@ -17,7 +17,7 @@ LITTLE_MEMORY, LITTLE_DISK = 3 * GB, 2 * GB  # what the demo may take, and what 
 
 
 def doctor(*, measure: bool = True, common: Common = Common()) -> None:
-    """Show what this machine can do: Python, torch, device, cores, memory, matrix rate, disk, extras, terminal.
+    """Show what this machine can do: Python, torch, device, cores, memory, matrix rate, disk, extras.
 
     Parameters
     ----------
@@ -36,7 +36,9 @@ def doctor(*, measure: bool = True, common: Common = Common()) -> None:
         talk.warn(note)
     for extra, missing in facts["extras"].items():
         if missing:
-            talk.detail(f"extra {extra} lacks {', '.join(missing)}: pip install 'jielong[{extra}]'")
+            talk.detail(f"extra {extra} lacks {', '.join(missing)}")
+    if any(facts["extras"].values()):
+        talk.say("an extra is installed with: pip install 'jielong[NAME]'")
     following = "jielong demo" if facts["torch"] else "pip install torch"
     talk.document({**facts, "advice": notes, "next": following})
     talk.next_command(following)
@@ -88,7 +90,7 @@ def advice(facts: dict[str, Any]) -> list[str]:
     if 0 < facts["memory"] < LITTLE_MEMORY:
         notes.append(f"{facts['memory'] / GB:.1f} GB of memory: the demo may need 3; close other programs")
     if facts["disk_free"] < LITTLE_DISK:
-        notes.append(f"{facts['disk_free'] / GB:.1f} GB of disk left here: make room, or work in another folder")
+        notes.append(f"{facts['disk_free'] / GB:.1f} GB of disk left here: make room or work elsewhere")
     if "utf" not in facts["encoding"]:
         notes.append(f"the output is {facts['encoding']}, Chinese will show as ?: set PYTHONUTF8=1")
     return notes
