@@ -1,0 +1,1 @@
+"""Running models: sampling and batched generation."""

@@ -1,0 +1,1 @@
+"""One face for every language model: sample, stream, score, embed, fork."""

@@ -1,0 +1,288 @@
+"""A model on this machine behind the common face.
+
+    lm = load("runs/demo/assistant")
+    print(lm.sample([{"role": "user", "content": "Where does 陳美玲 live?"}], temperature=0)[0].text)
+
+Concurrent calls are collected and run as one batch. The noise of draw i of a request is addressed by
+(run seed, model fingerprint, prompt tokens, settings that shape the law, i), so draws do not depend on what
+runs beside them, and a longer draw begins with the shorter one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import threading
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jielong.base import noise
+from jielong.base.errors import UserError
+from jielong.infer.sampling import Sampling
+from jielong.lm.batch import Collector
+from jielong.lm.meter import Budget, Meter
+from jielong.lm.prompts import Prompt, join, key_of, kind_of
+from jielong.lm.protocol import LM, Draw, Score, Usage, check_draws, settings
+from jielong.lm.tokens import prompt_ids, scored_ids
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from jielong.infer.generate import Generated
+    from jielong.infer.pieces import Pieces
+    from jielong.infer.runner import Prefix
+
+SHARE = 256  # tokens saved from which reading a common prompt once is worth a pass of its own
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model and its tokenizer, for `Local` of what was not loaded from a folder."""
+
+    model: Any
+    codec: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One draw to make."""
+
+    ids: tuple[int, ...]
+    sampling: Sampling
+    prefix: Prefix | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """Tokens to score from `start` on."""
+
+    ids: tuple[int, ...]
+    start: int
+    prefix: Prefix | None
+
+
+def load(path: str | Path, *, device: str = "cpu", seed: int = 0, budget: Budget | None = None) -> Local:
+    """The model in a checkpoint folder. UserError when there is none or it cannot be read."""
+    from jielong.nets import checkpoint
+
+    loaded = checkpoint.load(path, device=device)
+    return Local(loaded, name=Path(path).name or str(path), seed=seed, budget=budget)
+
+
+class Local(LM):
+    """`loaded` has `.model` and `.codec` (what `nets.checkpoint.load` gives, or `Parts`).
+
+    `seed` is the run's; `budget` limits all tokens read and written; `batch` the rows that run together.
+    The weights must not change while this object is used: its draws are named after them.
+    """
+
+    def __init__(self, loaded: Any, *, name: str = "local", seed: int = 0, budget: Budget | None = None,
+                 batch: int = 128) -> None:
+        self.model, self.codec = loaded.model, loaded.codec
+        self.name, self.seed, self.batch = name, seed, batch
+        self.meter = Meter(budget)
+        self.lock = threading.Lock()  # one forward pass at a time: two would only slow each other
+        self.lead: Prompt | None = None
+        self.prefix: Prefix | None = None
+        self._drawing = Collector(self._generate, self.lock)
+        self._testing = Collector(self._score, self.lock)
+        able = {"sample", "stream", "score", "fork", "logprobs", "seed"}
+        self.capabilities = frozenset(able | {"embed"} if hasattr(self.model, "hidden") else able)
+
+    @property
+    def usage(self) -> Usage:
+        return self.meter.usage
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens of prompt and reply together; None where there is no bound."""
+        from jielong.infer.runner import context_of
+
+        return context_of(self.model)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """The tokens' bytes."""
+        from jielong.infer.pieces import Pieces
+
+        return Pieces(self.codec)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex digits that stand for the weights and the tokenizer."""
+        from jielong.infer.fingerprint import fingerprint
+
+        return fingerprint(self.model, self.codec)
+
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens at which a reply is over: end of document, end of turn."""
+        found: dict[int, None] = {}
+        for name in ("end", "turn_end"):
+            try:
+                found[getattr(self.codec, name)] = None
+            except (AttributeError, UserError):  # a tokenizer without such a token
+                continue
+        return tuple(found)
+
+    def ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """The prompt's tokens, those of the fork's prefix first. UserError when it is empty or too long."""
+        whole = prompt if self.lead is None else join(self.lead, prompt)
+        ids = tuple(prompt_ids(self.codec, whole))
+        if not ids:
+            raise UserError("the prompt is empty: give the model at least one token to go on from")
+        context = self.context
+        if context is not None and len(ids) >= context:
+            raise UserError(f"the prompt has {len(ids)} tokens and the model's context is {context}: "
+                            f"shorten the prompt to at most {context - 1}")
+        return ids
+
+    async def asample(self, prompt: Prompt, n: int = 1, start: int = 0, **sampling: Any) -> list[Draw]:
+        check_draws(n, start)
+        request, asks = self._asks(prompt, n, start, sampling)
+        read = len(asks[0].ids)
+        with self.meter.call(read + n * self._room(asks[0])) as bill:
+            bill.add(prompt=read)
+            found = await self._drawing(asks)
+            bill.add(completion=sum(len(g.ids) for g in found))
+        return [
+            Draw(g.text, g.ids, g.logprobs, g.reason, f"{request}-{index}", Usage(1, read, len(g.ids)), g.top)
+            for index, g in enumerate(found, start)
+        ]
+
+    async def ascore(self, prompt: Prompt, continuations: Sequence[str]) -> list[Score]:
+        tests = [self._test(prompt, text) for text in continuations]
+        read = sum(len(t.ids) for t in tests)
+        with self.meter.call(read) as bill:
+            bill.add(prompt=read)
+            found = await self._testing(tests)
+        return [Score(tuple(logprobs.tolist()), t.ids[t.start :], len(self.pieces.bytes(t.ids[t.start :])))
+                for t, logprobs in zip(tests, found)]
+
+    async def aembed(self, texts: Sequence[str]) -> np.ndarray:
+        from jielong.infer.score import embed
+
+        ids = [self.codec.encode(text) for text in texts]
+
+        def work() -> np.ndarray:
+            with self.lock:
+                return embed(self.model, ids)
+
+        with self.meter.call(sum(map(len, ids))) as bill:
+            bill.add(prompt=sum(map(len, ids)))
+            return await asyncio.to_thread(work)
+
+    def stream(self, prompt: Prompt, start: int = 0, **sampling: Any) -> Iterator[str]:
+        """The text of draw `start` as it is written. Closing the iterator ends the reply."""
+        from jielong.infer.generate import steps
+        from jielong.infer.pieces import TextStream
+        from jielong.infer.wave import STOP_ID
+
+        (ask,) = self._asks(prompt, 1, start, sampling)[1]
+        with self.meter.call(len(ask.ids) + self._room(ask)) as bill:
+            bill.add(prompt=len(ask.ids))
+            text = TextStream(self.pieces, ask.sampling.stop)
+            coming = steps(self.model, [ask.ids], ask.sampling, pieces=self.pieces, prefix=ask.prefix)
+            stop = None
+            while True:
+                with self.lock:
+                    step = next(coming, None)
+                if step is None:
+                    break
+                bill.add(completion=1)
+                stop = step.stops.get(0)
+                piece = "" if step.reasons[0] == STOP_ID else text.push(int(step.ids[0]))
+                if piece:
+                    yield piece
+            rest = text.close(stop)
+            if rest:
+                yield rest
+
+    async def astream(self, prompt: Prompt, start: int = 0, **sampling: Any) -> AsyncIterator[str]:
+        pieces = self.stream(prompt, start, **sampling)
+        try:
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                yield piece
+        finally:
+            await asyncio.to_thread(pieces.close)  # type: ignore[attr-defined]
+
+    def fork(self, prefix: Prompt) -> Local:
+        """The same model with `prefix` before every prompt; the prefix is read once, here."""
+        from jielong.infer.score import read
+
+        forked = copy.copy(self)
+        forked.lead = prefix if self.lead is None else join(self.lead, prefix)
+        kind_of(forked.lead)
+        ids = prompt_ids(self.codec, forked.lead, reply=False)
+        with self.meter.call(len(ids)) as bill, self.lock:
+            bill.add(prompt=len(ids))
+            forked.prefix = read(self.model, ids)
+        return forked
+
+    def likeliest(self, prompt: Prompt, k: int = 10) -> list[tuple[str, float]]:
+        """The k most probable next tokens, as shown text, with their probabilities."""
+        import numpy as np
+
+        from jielong.infer.score import next_law
+
+        ids = self.ids(prompt)
+        with self.meter.call(len(ids)) as bill, self.lock:
+            bill.add(prompt=len(ids))
+            law = next_law(self.model, ids, self.prefix)
+        best = np.argsort(-law, kind="stable")[:k]
+        return [(self.codec.decode([int(i)]), float(law[i])) for i in best]
+
+    def _room(self, ask: _Ask) -> int:
+        """The most tokens a draw can have."""
+        context = self.context
+        most = ask.sampling.max_tokens
+        return most if context is None else min(most, context - len(ask.ids))
+
+    def _asks(self, prompt: Prompt, n: int, start: int, sampling: Any) -> tuple[str, list[_Ask]]:
+        """The request's name, and its draws with their seeds."""
+        ids = self.ids(prompt)
+        wanted = settings(sampling)
+        wanted = wanted.with_(stop_ids=tuple(dict.fromkeys((*wanted.stop_ids, *self.ends))))
+        request = key_of(self.fingerprint, self.seed, ids, wanted.law())
+        seeds = (noise.seed_of("draw", request, i) for i in range(start, start + n))
+        return request, [_Ask(ids, wanted.with_(seed=seed), self.prefix) for seed in seeds]
+
+    def _test(self, prompt: Prompt, continuation: str) -> _Test:
+        whole: Any = prompt if self.lead is None else join(self.lead, prompt)
+        ids, start = scored_ids(self.codec, whole, continuation)
+        return _Test(tuple(ids), start, self.prefix)
+
+    def _generate(self, asks: list[_Ask], cancelled: Collection[int]) -> list[Generated]:
+        from jielong.infer.generate import generate
+
+        live: Any = cancelled  # rows are put into it while we run
+        return generate(self.model, [a.ids for a in asks], [a.sampling for a in asks], pieces=self.pieces,
+                        prefix=[a.prefix for a in asks], batch=self.batch, cancelled=live)
+
+    def _score(self, tests: list[_Test], cancelled: Collection[int]) -> list[np.ndarray]:
+        import numpy as np
+
+        from jielong.infer.score import read, score
+
+        groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+        for number, t in enumerate(tests):
+            groups.setdefault((id(t.prefix), t.ids[: t.start]), []).append(number)
+        plain: dict[int, list[int]] = {}
+        out = [np.zeros(0)] * len(tests)
+
+        def fill(numbers: list[int], prefix: Prefix | None) -> None:
+            ids, starts = [tests[i].ids for i in numbers], [tests[i].start for i in numbers]
+            for i, logprobs in zip(numbers, score(self.model, ids, starts, prefix)):
+                out[i] = logprobs
+
+        for (own, shared), numbers in groups.items():
+            if len(shared) * (len(numbers) - 1) >= SHARE and tests[numbers[0]].prefix is None:
+                fill(numbers, read(self.model, shared[:-1]))
+            else:
+                plain.setdefault(own, []).extend(numbers)
+        for numbers in plain.values():
+            fill(numbers, tests[numbers[0]].prefix)
+        return out
