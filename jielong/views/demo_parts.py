@@ -188,7 +188,8 @@ def tokens(sentences: Sequence[Sentence], merges: Sequence[Merge], example: Sequ
     parts += [element("div", sentence(s.tokens), lang=LANGS.get(s.lang)) for s in sentences]
     if merges:
         title = Words(
-            f"How its vocabulary began: the first {len(merges)} merges", f"詞彙的開端：前 {len(merges)} 次合併"
+            f"How its vocabulary began: the first {len(merges)} merges",
+            f"詞彙的開端：前 {len(merges)} 次合併",
         )
         parts.append(fold(title, merge_table(merges, example)))
     return join(parts)

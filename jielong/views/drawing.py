@@ -50,7 +50,7 @@ def svg(width_: float, height: float, title: Prose, desc: Prose, content: Html) 
         height=height,
         role="img",
         aria_label=both(title),
-        class_="chart",
+        class_="chart wide" if width_ >= WIDE else "chart",
         font_family="inherit",
     )
 

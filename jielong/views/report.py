@@ -16,7 +16,7 @@ from jielong.views import demo_parts as parts
 from jielong.views.bars import BarSet
 from jielong.views.demo_parts import Curve, Guess, Hint, SampleChat, Sentence
 from jielong.views.html import Section, command, facts, fold, heading, page, paragraph
-from jielong.views.markup import Html, Prose, Words, element, join, number, text, words
+from jielong.views.markup import Html, Prose, Words, element, join, text, words
 from jielong.views.pictures import draw
 from jielong.views.scorecard import scorecard
 from jielong.views.tokens import Merge
@@ -165,7 +165,7 @@ def _line(name: Prose, said: Prose) -> Html:
 
 def _stale(changed: Sequence[str]) -> Html:
     said = Words("Made by older sources; changed since", "由較舊的程式產生；此後已更動")
-    files = fold(Words(f"{len(changed)} files", f"{len(changed)} 個檔案"), join([text(", ".join(changed))]))
+    files = fold(Words(f"files: {len(changed)}", f"{len(changed)} 個檔案"), join([text(", ".join(changed))]))
     return join([element("p", text(said), class_="mark warn"), files])
 
 
@@ -198,7 +198,7 @@ def lab_card(card: LabCard) -> Html:
     if card.figure and card.verdict != CONTROL_FAILED:
         facts_.append(element("span", card.figure))
     if card.minutes is not None:
-        minutes = number(card.minutes)
+        minutes = f"{card.minutes:.1f}"
         facts_.append(element("span", text(Words(f"{minutes} minutes", f"{minutes} 分鐘"))))
     if card.stale:
         facts_.append(element("span", text(Words("stale", "已過時")), class_="mark warn"))
