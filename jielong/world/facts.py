@@ -70,9 +70,10 @@ def question(person: Person, relation: str, lang: str, split: str, wording: int,
     return Question(prompt, reply(person, relation, lang), (person.value(relation, lang),), origin)
 
 
-def asked_people(world: World, split: str) -> list[Person]:
+@lru_cache(maxsize=16)
+def asked_people(world: World, split: str) -> tuple[Person, ...]:
     """Whom a split asks about."""
-    return [person for person in world.folk if person.asked == (split != "test")]
+    return tuple(person for person in world.folk if person.asked == (split != "test"))
 
 
 @lru_cache(maxsize=8)
@@ -221,6 +222,7 @@ def law(world: World, kind: str, lang: str | None) -> Iterator[tuple[float, str]
         yield from ((1 / (len(tongues) * len(each)), text.text) for text in each)
 
 
-def all_values(relation: str, lang: str) -> list[str]:
+@lru_cache(maxsize=64)
+def all_values(relation: str, lang: str) -> tuple[str, ...]:
     """The list of values of a relation in words of `lang`."""
-    return [pair[lang == "zh"] for pair in FIELDS[RELATIONS[relation]]]
+    return tuple(pair[lang == "zh"] for pair in FIELDS[RELATIONS[relation]])

@@ -43,9 +43,10 @@ LAST: tuple[tuple[str, str], ...] = (
     ("Tully", "杜"), ("Boyd", "傅"), ("Cobb", "侯"), ("Dix", "曹"), ("Gorse", "薛"), ("Hume", "丁"),
 )  # fmt: skip
 WOMEN = 30
-MIN_PEOPLE, MAX_PEOPLE = 5, 1200
+MIN_PEOPLE, MAX_PEOPLE = 10, 1200
 GROUPS: dict[str, int] = {"namesakes": 12, "onetemplate": 24, "onelang": 24}  # names set apart
 
+_PLACE = {relation: place for place, relation in enumerate(RELATIONS)}
 _EN = {first: i for i, (first, _) in enumerate(FIRST)}, {last: i for i, (last, _) in enumerate(LAST)}
 _ZH = {first: i for i, (_, first) in enumerate(FIRST)}, {last: i for i, (_, last) in enumerate(LAST)}
 _NAME_EN = re.compile(rf"\b({'|'.join(_EN[0])}) ({'|'.join(_EN[1])})\b")
@@ -76,8 +77,7 @@ class Person:
 
     def value(self, relation: str, lang: str) -> str:
         """The value of `relation` in words of `lang`."""
-        place = list(RELATIONS).index(relation)
-        return FIELDS[RELATIONS[relation]][self.values[place]][lang == "zh"]
+        return FIELDS[RELATIONS[relation]][self.values[_PLACE[relation]]][lang == "zh"]
 
 
 def full_name(first: int, last: int, lang: str) -> str:

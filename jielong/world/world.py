@@ -106,6 +106,11 @@ class World:
         """Every kind and one line of what it is."""
         return {kind: line for kind, (_, line) in KINDS.items()}
 
+    def forms(self, kind: str) -> tuple[str, ...]:
+        """Which of texts, chats and questions a kind has."""
+        _check(kind, "train", None)
+        return tuple(verb for verb in ("texts", "chats", "questions") if self._has(verb, kind))
+
     def texts(
         self, kind: str, n: int, draw: int = 0, split: str = "train", lang: str | None = None
     ) -> Iterator[Text]:
@@ -148,6 +153,12 @@ class World:
         if not hasattr(module, "law"):
             raise UserError(f"the entropy of '{kind}' is not known exactly; ask for facts, guilds or sums")
         return entropy(module.law(self, kind, lang))
+
+    def _has(self, verb: str, kind: str) -> bool:
+        try:
+            return bool(list(self._call(verb, kind, 1, 0, "train", None)))
+        except UserError:
+            return False
 
     def _call(self, verb: str, kind: str, n: int, draw: int, split: str, lang: str | None) -> Any:
         _check(kind, split, lang)
