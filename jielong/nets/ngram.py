@@ -8,9 +8,9 @@ first token (Kneser & Ney 1995, as modified by Chen & Goodman 1999):
 
     P(w | h) = (c(hw) - D(c(hw))) / c(h) + gamma(h) P(w | h'),      gamma(h) = sum_w D(c(hw)) / c(h)
 
-At the highest order c is how often; below it, in how many different places: the number of different tokens
-seen before it. Under the unigrams lies 1 / V. Each document begins with a mark of its own, so its first tokens
-are predicted from what documents begin with.
+At the highest order c is how often; below it, in how many different places: the number of different
+tokens seen before it. Under the unigrams lies 1 / V. Each document begins with a mark of its own, so its
+first tokens are predicted from what documents begin with.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ USUAL = (0.5, 1.0, 1.5)  # discounts where the data is too small to estimate the
 
 @dataclass(frozen=True)
 class NGramConfig:
-    """`order` tokens in an n-gram, so `order - 1` of context. `context` None: a text of any length is read."""
+    """`order` tokens in an n-gram, `order - 1` of them context. `context` None: reads text of any length."""
 
     vocab: int
     order: int = 4
@@ -49,8 +49,8 @@ class NGram(nn.Module):
     """The counted model, in float64.
 
     Buffers, for m = 2 to order: `contexts_m` (C,) sorted keys of the contexts of m - 1 tokens, `left_m` (C,)
-    their gammas, `begins_m` (C + 1,) where each one's entries begin in `tokens_m` and `shares_m` (N,), the tokens
-    seen after it and their discounted probabilities. `unigrams` (V,) is the floor of all.
+    their gammas, `begins_m` (C + 1,) where each one's entries begin in `tokens_m` and `shares_m` (N,), the
+    tokens seen after it and their discounted probabilities. `unigrams` (V,) is the floor of all.
     """
 
     unigrams: Tensor

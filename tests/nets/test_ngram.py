@@ -1,4 +1,4 @@
-"""Kneser-Ney against a slow transcription of its formulas and against known sources; a model like any other."""
+"""Kneser-Ney against a slow transcription of its formulas, and against known sources."""
 
 from __future__ import annotations
 
