@@ -72,11 +72,11 @@ def world(
         return
     if n < 1:
         raise UserError(f"--n must be 1 or more, not {n}")
-    form = form or next(each for each in FORMS if each in here.forms(kind))
-    out = out or Path(f"{kind}-{form}.jsonl")
+    wanted = form if form is not None else next(each for each in FORMS if each in here.forms(kind))
+    out = out or Path(f"{kind}-{wanted}.jsonl")
     if out.is_file() and not overwrite:
         raise UserError(f"{out} exists; give another --out, or --overwrite")
-    items = _items(here, kind, form, n, draw, split, lang)
+    items = _items(here, kind, wanted, n, draw, split, lang)
     written = 0
     with (
         atomic_file(out) as temporary,
@@ -90,11 +90,11 @@ def world(
                 bar.update(written)
         bar.update(written)
     if written < n:
-        talk.warn(f"there are only {written} different {form} of '{kind}' in this split")
+        talk.warn(f"there are only {written} different {wanted} of '{kind}' in this split")
     talk.say(f"{written} lines in {out}")
-    about = {"kind": kind, "form": form, "split": split, "lang": lang, "people": people, "seed": seed}
+    about = {"kind": kind, "form": wanted, "split": split, "lang": lang, "people": people, "seed": seed}
     talk.document({"out": str(out), "lines": written, **about, "draw": draw, "digest": digest(out)})
-    talk.next_command(f"jielong train {'lm' if form == 'texts' else 'sft'} --data {out}")
+    talk.next_command(f"jielong train {'lm' if wanted == 'texts' else 'sft'} --data {out}")
 
 
 def _items(

@@ -8,7 +8,7 @@ uses, in held-out wordings; `asked` only held-out wordings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +172,7 @@ MAKERS: dict[str, Maker] = {
 
 
 def items(
-    makers: dict[str, Maker], world: World, kind: str, n: int, split: str, lang: str | None, *key: Any
+    makers: Mapping[str, Maker], world: World, kind: str, n: int, split: str, lang: str | None, *key: Any
 ) -> Iterator[Question]:
     """`n` questions of a kind, each made from a row of uniforms."""
     tongues, make = langs(lang), makers[kind]
