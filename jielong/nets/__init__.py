@@ -1,0 +1,1 @@
+"""Functions with unknown parameters: the Transformer and the few other shapes, caches, checkpoints."""

@@ -1,0 +1,270 @@
+"""The few operations a Transformer is made of, each with a backward written out where that is faster.
+
+Every function is the textbook formula; tests hold values and gradients against the plain autograd form.
+On a CPU the written-out backward halves the number of passes over memory; on a GPU torch's fused kernels serve.
+Shapes: B rows, T positions, S keys, D width, H query heads, K key heads, C head size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Scores of this many entries a head and row are kept for the backward; longer rows go to torch's flash kernel.
+KEPT_SCORES = 512 * 512
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias in x's dtype: parameters stay float32, arithmetic follows the activations."""
+    weight = weight if weight.dtype == x.dtype else weight.to(x.dtype)
+    if bias is not None and bias.dtype != x.dtype:
+        bias = bias.to(x.dtype)
+    return F.linear(x, weight, bias)
+
+
+def _inverse_rms(x: Tensor, eps: float) -> Tensor:
+    """1 / sqrt(mean(x^2) + eps) over the last axis, kept, in x's dtype (the mean itself in float32 or wider)."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
+    return norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)
+
+
+def _norm_backward(inner: Tensor, unit: Tensor, scale: Tensor) -> Tensor:
+    """Gradient through unit = x * scale: (g - unit * mean(g * unit)) * scale. Overwrites `inner`."""
+    ones = inner.new_full((inner.shape[-1], 1), 1.0)  # a matrix product sums rows several times sooner than sum(-1)
+    mean = (inner * unit).matmul(ones).div_(inner.shape[-1])
+    return inner.addcmul_(unit, mean, value=-1).mul_(scale)
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        scale = _inverse_rms(x, eps)
+        ctx.save_for_backward(x, weight, scale)
+        return (x * scale).mul_(weight.to(x.dtype))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        x, weight, scale = ctx.saved_tensors
+        unit = x * scale
+        grad_weight = torch.mul(grad, unit).flatten(0, -2).sum(0, dtype=weight.dtype)
+        return _norm_backward(grad * weight.to(x.dtype), unit, scale), grad_weight, None
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich 2019, eq. 4)."""
+    if x.is_cpu and torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        return _RMSNorm.apply(x, weight, eps)
+    return F.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), eps)
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Turn the first dims of each head of x (B, H, T, C) by `table` (2, B or 1, T, dims / 2): cos, sin.
+
+    Halves are paired (x_i with x_{i + dims/2}), as in GPT-NeoX and Hugging Face (Su et al. 2021, eq. 34).
+    """
+    cos, sin = table.to(x.dtype).unsqueeze(2)
+    half = cos.shape[-1]
+    first, second = x[..., :half], x[..., half : 2 * half]
+    turned = (first * cos - second * sin, second * cos + first * sin)
+    return torch.cat((*turned, x[..., 2 * half :]) if 2 * half < x.shape[-1] else turned, -1)
+
+
+class _NormRotate(torch.autograd.Function):
+    """RMSNorm of each head, then rotation: queries and keys in one pass, laid out (B, H, T, C).
+
+    (first, second) -> (-second, first) is a product with a signed permutation: exact, and several times sooner than
+    copies of half a head.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, table: Tensor, eps: float) -> Tensor:
+        x = x.transpose(1, 2).contiguous()
+        scale = _inverse_rms(x, eps)
+        unit = x.mul_(scale)
+        ctx.save_for_backward(unit, weight, scale, table)
+        cos, sin, swap = _full_tables(table, unit)
+        weight = weight.to(unit.dtype).unsqueeze(-2)
+        return (unit * (cos * weight)).addcmul_(unit @ swap, sin * (weight @ swap.abs()))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        unit, weight, scale, table = ctx.saved_tensors
+        cos, sin, swap = _full_tables(table, unit)
+        inner = ((grad * sin) @ swap.t()).addcmul_(grad, cos)
+        grad_weight = torch.mul(inner, unit).sum(0, dtype=weight.dtype).sum(1)
+        inner.mul_(weight.to(unit.dtype).unsqueeze(-2))
+        return _norm_backward(inner, unit, scale).transpose(1, 2), grad_weight, None, None
+
+
+def _full_tables(table: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """cos and sin (B or 1, 1, T, C) of both halves, and the signed permutation (C, C) that pairs them."""
+    cos, sin = torch.cat([table, table], -1).to(x.dtype).unsqueeze(2)
+    half = table.shape[-1]
+    eye = torch.eye(half, dtype=x.dtype, device=x.device)
+    zero = torch.zeros_like(eye)
+    return cos, sin, torch.cat([torch.cat([zero, eye], 1), torch.cat([-eye, zero], 1)])
+
+
+def norm_rotate(x: Tensor, weight: Tensor, table: Tensor, eps: float) -> Tensor:
+    """Heads x (B, T, H, C), one RMSNorm weight a head (H, C), rotation table (2, B or 1, T, C / 2) -> (B, H, T, C)."""
+    if x.is_cpu and table.shape[-1] * 2 == x.shape[-1]:
+        return _NormRotate.apply(x, weight, table, eps)
+    normed = F.rms_norm(x, (x.shape[-1],), None, eps) * weight.to(x.dtype)
+    return rotate(normed.transpose(1, 2), table)
+
+
+def attention_pattern(q: Tensor, k: Tensor, bias: Tensor | None, scale: float, softcap: float | None) -> Tensor:
+    """softmax(q k^T scale + bias), (B, H, T, S), with optional cap on the scores (Gemma-2)."""
+    batch, heads, length, size = q.shape
+    groups = heads // k.shape[1]
+    scores = (q.reshape(batch, k.shape[1], groups * length, size) * scale) @ k.transpose(-1, -2)
+    scores = scores.view(batch, heads, length, k.shape[2])
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    return torch.softmax(scores if bias is None else scores + bias, -1)
+
+
+def mix_values(pattern: Tensor, v: Tensor) -> Tensor:
+    """pattern (B, H, T, S) times values (B, K, S, C) -> (B, H, T, C)."""
+    batch, heads, length, keys = pattern.shape
+    grouped = pattern.reshape(batch, v.shape[1], heads // v.shape[1] * length, keys)
+    return (grouped @ v).view(batch, heads, length, v.shape[-1])
+
+
+class _Attention(torch.autograd.Function):
+    """Scores are kept, not recomputed: for rows of a few hundred positions that is several times sooner on a CPU."""
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+        batch, heads, length, size = q.shape
+        kv = k.shape[1]
+        q = q.reshape(batch * kv, -1, size)
+        k, v = k.reshape(batch * kv, -1, size), v.reshape(batch * kv, -1, size)
+        scores = torch.bmm(q * scale, k.transpose(1, 2))
+        scores.view(batch, heads, length, -1).add_(bias)
+        pattern = torch.softmax(scores, -1)
+        ctx.save_for_backward(q, k, v, pattern)
+        ctx.scale, ctx.shapes = scale, (batch, heads, kv, length)
+        return torch.bmm(pattern, v).view(batch, heads, length, size)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        q, k, v, pattern = ctx.saved_tensors
+        batch, heads, kv, length = ctx.shapes
+        size = q.shape[-1]
+        grad = grad.reshape(batch * kv, -1, size)
+        grad_v = torch.bmm(pattern.transpose(1, 2), grad)
+        grad_scores = torch.ops.aten._softmax_backward_data(
+            torch.bmm(grad, v.transpose(1, 2)), pattern, -1, pattern.dtype
+        )
+        grad_q = torch.bmm(grad_scores, k).mul_(ctx.scale).view(batch, heads, length, size)
+        grad_k = torch.bmm(grad_scores.transpose(1, 2), q).mul_(ctx.scale)
+        return grad_q, grad_k.view(batch, kv, -1, size), grad_v.view(batch, kv, -1, size), None, None
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, causal: bool) -> Tensor:
+    """softmax(q k^T scale + bias) v with grouped heads (Vaswani et al. 2017, eq. 1; Ainslie et al. 2023).
+
+    q (B, H, T, C); k, v (B, K, S, C); bias broadcasts to (B, H, T, S), -inf where nothing may be seen.
+    bias None with `causal` means the plain lower triangle.
+    """
+    if q.is_cpu and bias is not None and q.shape[2] * k.shape[2] <= KEPT_SCORES:
+        if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+            return _Attention.apply(q, k, v, bias, scale)
+        return mix_values(attention_pattern(q, k, bias, scale, None), v)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=bias, is_causal=causal and bias is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+    )
+
+
+class _SwiGLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, gate: Tensor, up: Tensor) -> Tensor:
+        active = F.silu(gate)
+        ctx.save_for_backward(gate, up, active)
+        return active * up
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        gate, up, active = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(grad * up, gate), grad * active
+
+
+def swiglu(both: Tensor) -> Tensor:
+    """silu(gate) * up, where `both` holds gate and up side by side (Shazeer 2020, eq. 6)."""
+    gate, up = both.chunk(2, -1)
+    return _SwiGLU.apply(gate, up)
+
+
+class _NextTokenLoss(torch.autograd.Function):
+    """Cross-entropy of a tied or free head, a slice of positions at a time, so that logits are never all in memory."""
+
+    @staticmethod
+    def forward(
+        ctx, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, softcap: float | None, slice_: int
+    ):
+        head = weight.to(hidden.dtype)
+        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        grads = any(ctx.needs_input_grad[:2])
+        grad_hidden = torch.empty_like(hidden) if grads else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if grads else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if grads and bias is not None else None
+        for start in range(0, len(hidden), slice_):
+            part = slice(start, start + slice_)
+            logits = F.linear(hidden[part], head).float()
+            if bias is not None:
+                logits += bias
+            if softcap is not None:
+                squashed = torch.tanh(logits / softcap)
+                logits = softcap * squashed
+            rows = targets[part].unsqueeze(1)
+            chosen, top = logits.gather(1, rows), logits.amax(-1, keepdim=True)
+            weights = torch.softmax(logits, -1)
+            # ln sum exp = top - ln p(top): the largest probability never underflows
+            losses[part] = (top - weights.amax(-1, keepdim=True).log() - chosen).squeeze(1)
+            if grads:
+                weights.scatter_add_(1, rows, torch.full_like(chosen, -1.0))
+                if softcap is not None:
+                    weights.mul_(1 - squashed**2)
+                if grad_bias is not None:
+                    grad_bias += weights.sum(0)
+                slope = weights.to(hidden.dtype)
+                torch.mm(slope, head, out=grad_hidden[part])
+                grad_weight += slope.t() @ hidden[part]
+        if grads:
+            ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        ctx.mark_non_differentiable(losses)
+        return losses.sum(dtype=torch.float64).float(), losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor, _losses: Tensor):
+        grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
+        grad_bias = None if grad_bias is None else grad_bias * grad
+        return grad_hidden * grad.to(grad_hidden.dtype), grad_weight * grad, grad_bias, None, None, None
+
+
+def next_token_loss(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+    slice_: int = 1024,
+) -> tuple[Tensor, Tensor]:
+    """Sum of -ln p(target) in nats over positions whose target is not -100, and the losses one by one.
+
+    hidden (N, D), weight (V, D), bias (V,), targets (N,) with -100 where nothing is trained. The gradients are found
+    together with the loss (as Liger's and torch's fused losses do), scaled by what flows back.
+    """
+    kept = (targets >= 0).nonzero().squeeze(1)
+    if len(kept) < len(targets):
+        hidden, targets = hidden[kept], targets[kept]
+    return _NextTokenLoss.apply(hidden, weight, bias, targets, softcap, slice_)

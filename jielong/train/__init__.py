@@ -1,0 +1,1 @@
+"""Finding the parameters: one loop, one file for each objective."""

@@ -1,0 +1,91 @@
+"""Next-token prediction: pretraining, and with masked targets supervised fine-tuning.
+
+    loss = -sum_t w_t ln p(x_t | x_<t) / sum_t w_t        w_t = 0 where a chat's target is not the assistant's
+
+Bengio et al. 2003; Radford et al. 2018. Masked targets as in Ouyang et al. 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jielong.data.pack import Batch, Packer
+from jielong.nets import ops
+from jielong.nets.transformer import Transformer
+from jielong.train.objective import Loss, Phase
+
+PLACED = ("learned", "sinusoid")  # positions that are added: they must restart with each document
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """`train` and `validation` are packed rows; `accumulate` micro-batches make a step; `dtype` of the arithmetic."""
+
+    model: Transformer
+    train: Packer
+    validation: Packer | None = None
+    accumulate: int = 1
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """One: lower the loss."""
+        return (Phase("next_token", self.model, self.loss),)
+
+    def batches(self, step: int) -> list[Batch]:
+        """The micro-batches of `step`."""
+        return [self.train.rows(step * self.accumulate + i) for i in range(self.accumulate)]
+
+    def after_step(self, step: int) -> None:
+        """Nothing to do."""
+
+    def loss(self, batch: Batch) -> Loss:
+        """Summed nats and the number of trained targets."""
+        total, weight, _ = nats(self.model, batch, self.dtype)
+        return Loss(total, weight)
+
+    def validate(self, dtype: torch.dtype | None = None) -> dict[str, float]:
+        """Nats a token and bits a byte over the whole validation set."""
+        if self.validation is None:
+            return {}
+        total = weight = size = 0.0
+        was_training = self.model.training
+        self.model.eval()
+        with torch.no_grad():
+            for batch in self.validation.once():
+                loss, count, _ = nats(self.model, batch, dtype or self.dtype)
+                total, weight, size = total + float(loss), weight + count, size + batch.bytes
+        self.model.train(was_training)
+        figures = {"val_loss": total / max(weight, 1)}
+        if size:
+            figures["val_bits_per_byte"] = total / size / math.log(2)
+        return figures
+
+
+def nats(model: Transformer, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, float, Tensor]:
+    """Summed loss, number of trained targets, and the losses one by one, of a packed batch.
+
+    Rotary and relative positions only see distances, so they need not restart with each document; attention
+    never crosses documents either way.
+    """
+    device = model.device
+    documents = torch.from_numpy(batch.documents).to(device)
+    placed = model.config.position in PLACED
+    positions = torch.from_numpy(batch.positions).to(device).long() if placed else None
+    single = bool((batch.documents == 0).all())
+    hidden = model.hidden(
+        torch.from_numpy(batch.ids).to(device),
+        positions=positions,
+        documents=None if single else documents,
+        dtype=dtype if dtype != model.embed.dtype else None,
+    )
+    targets = torch.from_numpy(batch.targets).to(device).flatten()
+    total, losses = ops.next_token_loss(
+        hidden.flatten(0, 1), model.head_weight, targets, model.head_bias, model.config.softcap
+    )
+    return total, float(batch.trained), losses

@@ -1,0 +1,47 @@
+"""What the one loop asks of an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A sum over whatever is counted, and how much was counted: the loop divides once, over all micro-batches.
+
+    `stats` are sums too, divided by the same weight before they are written down.
+    """
+
+    total: Tensor
+    weight: float
+    stats: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser and the loss it lowers. Most objectives have one; a GAN has two, PPO its inner epochs."""
+
+    name: str
+    model: nn.Module  # whose parameters are moved
+    loss: Callable[[Any], Loss]
+
+
+class Objective(Protocol):
+    """Yields the micro-batches of a step as a pure function of the step, so that resuming needs no state."""
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """The phases of every step, in order."""
+
+    def batches(self, step: int) -> Sequence[Any]:
+        """All micro-batches of this step; several processes share them out."""
+
+    def after_step(self, step: int) -> None:
+        """Called when the parameters have moved."""
+
+    def validate(self) -> dict[str, float]:
+        """Figures on data that is not trained on."""
