@@ -103,16 +103,25 @@ def _not_text(path: Path, encoding: str, error: UnicodeDecodeError, at: int, end
 
 
 def _guess(raw: bytes, tried: str) -> str:
-    """A likely encoding: one whose characters beyond ASCII are nearly all of one script; "" when none is."""
-    for encoding, kind in (("utf-8", "Lo"), ("big5", "Lo"), ("gb18030", "Lo"), ("cp1252", "Ll")):
-        if encoding == tried:
-            continue
+    """The likeliest encoding: most characters beyond ASCII are ordinary in it; "" when none is likely."""
+    best, most = "", 0.8
+    for encoding in ("utf-8", "big5", "gb18030", "cp1252"):
         try:
             text = codecs.getincrementaldecoder(encoding)().decode(raw)
         except UnicodeDecodeError:
             continue
         beyond = [c for c in text if ord(c) > 127]
-        letters = sum(unicodedata.category(c) == kind or unicodedata.category(c)[0] in "PLZ" for c in beyond)
-        if beyond and letters > 0.9 * len(beyond):
-            return encoding
-    return ""
+        share = sum(_ordinary(c, encoding) for c in beyond) / max(1, len(beyond))
+        if encoding != tried and share > most:
+            best, most = encoding, share
+    return best
+
+
+def _ordinary(c: str, encoding: str) -> bool:
+    """In Big5 and GB the first byte tells common characters (and punctuation) from rare ones."""
+    first = c.encode(encoding, "replace")[0]
+    if encoding == "big5":
+        return 0xA1 <= first <= 0xC6
+    if encoding == "gb18030":
+        return first in (0xA1, 0xA3) or 0xB0 <= first <= 0xD7
+    return unicodedata.category(c) in ("Ll", "Lo", "Pi", "Pf", "Pd", "Po", "Zs")

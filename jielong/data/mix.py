@@ -51,8 +51,8 @@ def mix(
 ) -> Iterator[T]:
     """Items of all sources interleaved so that source i has share weight_i of the items, or of their `size`.
 
-    Each source is a clock that rings after an exponential time of mean size / weight; whoever rings first is
-    next. Without `size` that is exactly: each next item from source i with probability weight_i / sum(weights).
+    Each source is a clock that rings after an exponential time of mean size / weight; the first to ring is
+    next. Without `size` that is exactly: the next is from source i with probability weight_i / their sum.
 
     ends: "once": every item once, a finished source drops out. "first": stops where the first source ends, so
     that the shares hold to the end. "repeat": finished sources begin again until the last one has ended
@@ -133,8 +133,8 @@ class _Again:
 def weigh(parts: Sequence[tuple[Tokens, float]], seed: int = 0, *, ends: Ends = "repeat") -> Tokens:
     """One epoch in which part i has the share weight_i of the tokens.
 
-    ends: "repeat": the part that has most for its weight is taken once, the others more than once. "first": the
-    part that has least is taken once, of the others a random choice of documents. "once": everything once,
+    ends: "repeat": the part that has most for its weight is taken once, the others more than once. "first":
+    the part that has least is taken once, of the others a random choice of documents. "once": all once,
     whatever the weights. Where a whole number of documents does not fit, the last one is cut.
     """
     weights = [_weight(weight, f"part {i}") for i, (_, weight) in enumerate(parts)]
@@ -170,9 +170,9 @@ def in_validation(text: str, fraction: float, seed: int = 0) -> bool:
 def split(documents: Iterable[D], fraction: float = 0.1, seed: int = 0) -> tuple[list[D], list[D]]:
     """(training, validation) by `in_validation`: equal texts are on one side, whatever else there is.
 
-    A single document is cut: its first 1 - fraction of the characters is for training, its tail for validation.
+    A single document is cut: the first 1 - fraction of its characters is for training, its tail not.
     Among few documents chance may leave a side empty, or give validation more than half of the text: then
-    validation gets, in the order of their hash, the documents that fit into its share, or the smallest one.
+    validation gets, in the order of their hash, those that fit into its share, or else the smallest.
 
     Raises UserError when fraction is not between 0 and 1, or when there is nothing to divide.
     """

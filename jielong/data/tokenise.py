@@ -52,7 +52,7 @@ def tokenise(
     end: int | None = None,
     progress: Progress | None = None,
 ) -> Tokens:
-    """The tokens of all documents, each closed by `end` (the codec's own by default). Empty ones are dropped."""
+    """The tokens of all documents, each closed by `end` (default: the codec's). Empty ones are dropped."""
     close = codec.end if end is None else end
     return Tokens.from_documents(_encoded(documents, codec, close, progress))
 

@@ -15,7 +15,9 @@ from jielong.base.errors import UserError
 from jielong.data.fit import best_fit
 from jielong.data.pack import IGNORED, Batch, Packer, Tokens
 
-sizes = st.lists(st.one_of(st.integers(0, 6), st.integers(0, 40), st.integers(90, 300)), min_size=1, max_size=30)
+sizes = st.lists(
+    st.one_of(st.integers(0, 6), st.integers(0, 40), st.integers(90, 300)), min_size=1, max_size=30
+)
 
 
 def corpus(lengths: list[int], mask: bool = True) -> Tokens:
@@ -71,7 +73,12 @@ def test_pieces_are_delimited(lengths, context, batch, step):
     if not corpus_pairs(tokens):
         return
     b = Packer(tokens, context, batch).rows(step)
-    for array, dtype in ((b.ids, np.int64), (b.targets, np.int64), (b.documents, np.int32), (b.positions, np.int32)):
+    for array, dtype in (
+        (b.ids, np.int64),
+        (b.targets, np.int64),
+        (b.documents, np.int32),
+        (b.positions, np.int32),
+    ):
         assert array.shape == (batch, context) and array.dtype == dtype
     assert (b.documents[:, 0] == 0).all() and (b.positions[:, 0] == 0).all()
     new = np.diff(b.documents, axis=1)
@@ -97,7 +104,9 @@ def test_rows_do_not_depend_on_the_batch_they_are_served_in():
     tokens = corpus([7, 30, 12, 55, 3])
     single, triple = Packer(tokens, 16, 1), Packer(tokens, 16, 3)
     for step in range(12):
-        assert np.array_equal(np.concatenate([single.rows(3 * step + i).ids for i in range(3)]), triple.rows(step).ids)
+        assert np.array_equal(
+            np.concatenate([single.rows(3 * step + i).ids for i in range(3)]), triple.rows(step).ids
+        )
 
 
 def test_seed_and_epoch_change_the_order():
@@ -162,7 +171,9 @@ def test_once_counts_the_bytes_of_a_pair_once():
 
 
 @pytest.mark.parametrize(
-    "lengths, mask", [([], True), ([0, 1, 1], True), ([5, 9], False)], ids=["none", "too short", "nothing trained"]
+    "lengths, mask",
+    [([], True), ([0, 1, 1], True), ([5, 9], False)],
+    ids=["none", "too short", "nothing trained"],
 )
 def test_nothing_to_train_on(lengths, mask):
     with pytest.raises(UserError, match="nothing to train on"):
@@ -206,7 +217,9 @@ def test_best_fit_fills_rows_and_cuts_only_at_gaps(context, data):
     slots = [slot for s, n in zip(starts, got) for slot in range(s, s + n)]
     assert sorted(slots) == list(range(sum(lengths)))
     ends = np.cumsum(got)
-    assert set(range(context, sum(lengths) + 1, context)) <= set(ends.tolist())  # no piece lies across two rows
+    assert set(range(context, sum(lengths) + 1, context)) <= set(
+        ends.tolist()
+    )  # no piece lies across two rows
     assert len(got) == len(lengths) + cuts
     whole = set(zip(begin, lengths))
     for s, n, end in zip(starts, got, ends):
