@@ -147,20 +147,12 @@ def g_test(counts: Sequence[int] | Mapping[Any, int], probs: Sequence[float] | M
         raise ValueError("g_test needs one probability for each count, and they must sum to 1")
     if observed[law == 0].any():
         return 0.0
-    order = np.argsort(law, kind="stable")
-    cells: list[list[float]] = [[0.0, 0.0]]  # observed, expected
-    for seen, expected in zip(observed[order], law[order] / law.sum() * observed.sum()):
-        if cells[-1][1] >= FEWEST_EXPECTED:
-            cells.append([0.0, 0.0])
-        cells[-1][0] += seen
-        cells[-1][1] += expected
-    if len(cells) > 1 and cells[-1][1] < FEWEST_EXPECTED:
-        last = cells.pop()
-        cells[-1] = [cells[-1][0] + last[0], cells[-1][1] + last[1]]
+    expected = law / law.sum() * observed.sum()
+    cells = _pooled(expected)
     if len(cells) == 1:
         return 1.0
-    seen, expected = np.array(cells).T
-    return float(stats.power_divergence(seen, expected, lambda_="log-likelihood").pvalue)
+    seen, due = ([float(values[cell].sum()) for cell in cells] for values in (observed, expected))
+    return float(stats.power_divergence(seen, due, lambda_="log-likelihood").pvalue)
 
 
 def ks(sample: ArrayLike, cdf: str | Callable[..., Any]) -> float:
@@ -169,6 +161,25 @@ def ks(sample: ArrayLike, cdf: str | Callable[..., Any]) -> float:
 
     law = getattr(stats, cdf).cdf if isinstance(cdf, str) else cdf
     return float(stats.ks_1samp(_numbers(sample), law).pvalue)
+
+
+def _pooled(expected: Floats) -> list[list[int]]:
+    """Indices of the cells to count together: the small ones by size, a rest with the last of them."""
+    small: list[list[int]] = [[]]
+    large: list[list[int]] = []
+    for i in np.argsort(expected, kind="stable").tolist():
+        if expected[i] >= FEWEST_EXPECTED:
+            large.append([i])
+        elif expected[small[-1]].sum() < FEWEST_EXPECTED:
+            small[-1].append(i)
+        else:
+            small.append([i])
+    if expected[small[-1]].sum() < FEWEST_EXPECTED:
+        rest = small.pop()
+        (small[-1] if small else large[0] if large else rest).extend(rest)
+        if not small and not large:
+            return [rest]
+    return small + large
 
 
 def _proportion(k: int, n: int, level: float, method: str) -> Interval:

@@ -196,8 +196,8 @@ class Progress:
             columns = shutil.get_terminal_size().columns - 1
             text = self.text(self.talk.clock())
             line = set_cell_size(text, columns).rstrip() if columns > 0 else text
+            self.drawn = True  # before it is: Ctrl-C may come between the two
             self.talk._write(self.talk.stream, f"\r{line}\x1b[K")
-            self.drawn = True
 
     def erase(self) -> None:
         if self.drawn:

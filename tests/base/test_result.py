@@ -48,6 +48,12 @@ def test_plain_json_round_trip(value: object) -> None:
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
 
 
+def test_series_of_arrays_and_tuples_compare_equal_after_reading() -> None:
+    result = Result("r", "", [Row("x", np.float32(0.1), None, np.int64(3))], {"a": np.arange(3), "b": (1, 2)})  # type: ignore[arg-type]
+    assert Result.from_json(result.to_json()) == result
+    assert result.series == {"a": [0, 1, 2], "b": [1, 2]} and type(result.rows[0].estimate) is float
+
+
 def test_numbers_json_cannot_hold() -> None:
     again = loads(dumps({"a": math.nan, "b": [math.inf, -math.inf], "c": {"$float": "nan"}}))
     assert math.isnan(again["a"]) and again["b"] == [math.inf, -math.inf]

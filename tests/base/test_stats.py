@@ -172,6 +172,13 @@ def test_g_pools_small_cells_and_knows_the_impossible() -> None:
     counts, probs = [38, 45, 2, 5, 10], [0.4, 0.4, 0.04, 0.04, 0.12]
     pooled = scipy.stats.power_divergence([38, 45, 7, 10], [40, 40, 8, 12], lambda_="log-likelihood")
     assert stats.g_test(counts, probs) == pytest.approx(pooled.pvalue)
+    # expected 2, 3.5, 4, 90.5: the small make one cell of 9.5; 2, 98: too small to stand alone
+    pooled = scipy.stats.power_divergence([15, 85], [9.5, 90.5], lambda_="log-likelihood")
+    assert stats.g_test([1, 5, 9, 85], [0.02, 0.035, 0.04, 0.905]) == pytest.approx(pooled.pvalue)
+    assert stats.g_test([40, 60], [0.02, 0.98]) == 1.0
+    assert stats.g_test([0, 60, 40], [0.02, 0.48, 0.5]) == pytest.approx(
+        scipy.stats.power_divergence([60, 40], [50, 50], lambda_="log-likelihood").pvalue
+    )
     assert stats.g_test([3, 1], [0.5, 0.5]) == 1.0
     assert stats.g_test([30, 0, 30], [0.5, 0.0, 0.5]) == pytest.approx(1.0)
     assert stats.g_test([30, 1, 30], [0.5, 0.0, 0.5]) == 0.0
