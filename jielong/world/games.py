@@ -86,7 +86,7 @@ def game(seed: int, number: int) -> Game:
 
 
 def value(played: Game, policy: Policy) -> tuple[float, float]:
-    """Exact expected (reward, harm) of a policy: V(s) = sum_a p(a|s) [c_a r_a + c_a V(next)], harm likewise."""
+    """Exact expected (reward, harm) of a policy: V(s) = sum_a p(a|s) c_a [r_a + V(next)], harm likewise."""
     worth: dict[int, tuple[float, float]] = {-1: (0.0, 0.0)}
     for s in reversed(range(len(played))):
         reward = harm = 0.0
