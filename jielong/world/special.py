@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from jielong.base.errors import UserError
 from jielong.world import facts
@@ -29,6 +29,7 @@ BOTH = {"en": "There are two people called {p}. {x} {y}", "zh": "有兩個人叫
 SPLITS = ("train", "test", "asked")
 SPELT = ("born", "home")
 FEW = 20
+T = TypeVar("T")
 
 
 @lru_cache(maxsize=8)
@@ -162,7 +163,7 @@ def questions(world: World, kind: str, n: int, draw: int, split: str, lang: str 
     return shuffled(n, _some(every, kind, lang), world.seed, kind, "questions", split, lang or "", draw)
 
 
-def _some(every: Sequence, kind: str, lang: str | None) -> Sequence:  # type: ignore[type-arg]
+def _some(every: Sequence[T], kind: str, lang: str | None) -> Sequence[T]:
     if not every:
         raise UserError(f"the kind '{kind}' says nothing in '{lang}'; ask for the other language")
     return every

@@ -144,6 +144,26 @@ class World:
         reply = module.answer(self, question.prompt) if hasattr(module, "answer") else None
         return question.answer if reply is None else reply
 
+    def reward(self, question: Question, reply: str) -> float:
+        """The true reward of a reply, in [0, 1]: right, in the user's language, brief, polite."""
+        from jielong.world.reward import reward
+
+        return reward(self, question, reply)
+
+    def judge(
+        self,
+        question: Question,
+        a: str,
+        b: str,
+        position_bias: float = 0.0,
+        length_bias: float = 0.0,
+        seed: int = 0,
+    ) -> int:
+        """0 if a judge prefers `a`, 1 for `b`; the biases are of known size (see world.reward)."""
+        from jielong.world.reward import judge
+
+        return judge(self, question, a, b, position_bias, length_bias, seed)
+
     def entropy(self, kind: str, lang: str | None = None) -> Entropy:
         """Exact entropy of one document with its end. Raises UserError where it is not defined."""
         from jielong.world.entropy import entropy
