@@ -48,6 +48,7 @@ lint: .venv/.test
 
 results: .venv/.core
 	@.venv/bin/jielong lab run --all $(ARGS)
+	@.venv/bin/jielong lab report
 
 lock:
 	@$(PYTHON) -m venv --clear .venv-lock

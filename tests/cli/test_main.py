@@ -205,7 +205,9 @@ def test_a_reader_that_leaves_is_no_error():
 
 def test_ctrl_c_is_one_line():
     code = (
-        "import sys, time; from jielong.cli import main as cli\n"
+        "import signal, sys, time; from jielong.cli import main as cli\n"
+        # A shell that starts this in the background has it ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class V:\n    @staticmethod\n    def fn():\n        'Wait.'\n"
         "        print('ready', flush=True); time.sleep(60)\n"
         "sys.modules['v'] = V; cli.VERBS = {'doctor': ('v:fn', '')}; sys.argv[1:] = ['doctor']; cli.run()"
