@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jielong.world.draws import langs, rows
+from jielong.world.draws import langs, rows, shuffled
 from jielong.world.text import Chat, Message, Origin, Question, Text
 
 if TYPE_CHECKING:
@@ -64,6 +64,12 @@ def sampled(n: int, table: Sequence[T], shares: Sequence[float], *key: Any) -> I
     """`n` independent draws from `table` with cumulative `shares`."""
     for (u,) in lists(n, 1, *key):
         yield table[bisect_right(shares, u)]
+
+
+def dealt(n: int, table: Sequence[T], *key: Any) -> Iterator[T]:
+    """`n` items dealt like packs of cards: each len(table) in a row are the whole table in a fresh order."""
+    for deal in range(-(-n // len(table))):
+        yield from shuffled(len(table), table, *key, deal)[: n - deal * len(table)]
 
 
 def as_chat(question: Question) -> Chat:

@@ -1,4 +1,4 @@
-# ruff: noqa: E501, SIM905 -- tables: a row of data may be long
+# ruff: noqa: E501 -- tables: a row of data may be long
 """Words of the in-context tasks: categories, feelings, labels without meaning, words to transform."""
 
 _CATEGORIES = """\

@@ -1,4 +1,4 @@
-# ruff: noqa: E501, SIM905 -- tables: a row of data may be long
+# ruff: noqa: E501 -- tables: a row of data may be long
 """The places of the town map, and the ways to speak of where they are.
 
 No place has a direction in its name, so that a direction in a reply is always one.
