@@ -18,7 +18,7 @@ from jielong.base.errors import UserError
 from jielong.base.files import read_json
 from jielong.units.alphabet import QWEN2, splitter
 from jielong.units.chat import TEMPLATE
-from jielong.units.codec import END, SPECIAL, Tokenizer, new_config
+from jielong.units.codec import END, SPECIAL, Tokenizer, check_unicode, new_config
 
 
 def train(
@@ -67,17 +67,19 @@ def from_gpt2(vocab: str | Path, merges: str | Path) -> Tokenizer:
     from tokenizers import AddedToken, models, pre_tokenizers
 
     numbers = read_json(vocab)
+    if not isinstance(numbers, dict) or not all(isinstance(id, int) and id >= 0 for id in numbers.values()):
+        raise UserError(f"{vocab} is not a vocabulary {{token: id}}")
     try:
         lines = Path(merges).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {merges} ({error})") from error
     kept = (line for line in lines if line and not line.startswith("#version"))
     pairs = [(left, right) for left, _, right in (line.partition(" ") for line in kept)]
-    try:
-        backend = _empty(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
-        backend.model = models.BPE(numbers, pairs)
-    except Exception as error:  # the library raises plain Exception
-        raise UserError(f"{vocab} and {merges} do not belong together ({error})") from error
+    for pair in pairs:
+        if any(token not in numbers for token in (*pair, "".join(pair))):
+            raise UserError(f"{vocab} and {merges} do not belong together: the merge {pair} has no token")
+    backend = _empty(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
+    backend.model = models.BPE(numbers, pairs)
     if END in numbers:
         backend.add_special_tokens([AddedToken(END, special=True, normalized=False)])
     return Tokenizer(backend, new_config(), TEMPLATE)
@@ -110,8 +112,5 @@ def _empty(words: Any) -> Any:
 
 def _utf8(texts: Iterable[str]) -> Iterator[str]:
     for number, text in enumerate(texts, 1):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"text {number} is not Unicode: half a character at {error.start}") from error
+        check_unicode(text, f"text {number}")
         yield text

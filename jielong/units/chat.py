@@ -18,7 +18,7 @@ from typing import Any
 
 from jielong.base.errors import UserError
 from jielong.units import sandbox
-from jielong.units.codec import TURN_ENDS, Tokenizer
+from jielong.units.codec import TURN_ENDS, Tokenizer, check_unicode
 from jielong.units.guard import Guarded, guarded
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -202,8 +202,10 @@ def _turn_end(codec: Tokenizer, made: Guarded, start: int) -> int:
 def _encode(codec: Tokenizer, batch: Sequence[_Turns]) -> list[tuple[list[int], list[bool]]]:
     try:
         whole = codec.trusted.encode_batch([turns.made.text for turns in batch], add_special_tokens=False)
-    except UnicodeEncodeError as error:
-        raise UserError("a message is not Unicode: it holds half a character; mend it") from error
+    except TypeError:
+        for turns in batch:
+            check_unicode(turns.made.text, "a conversation")
+        raise
     results = []
     for turns, encoding in zip(batch, whole, strict=True):
         trained = _mask(encoding.offsets, turns.spans)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from jielong.base.errors import UserError
 from jielong.base.files import atomic_write, digest, read_json, write_json
-from jielong.units import alphabet
+from jielong.units.family import pieces, unknown_id, with_guards
 
 END, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 SPECIAL = (END, TURN_START, TURN_END)
@@ -68,14 +68,14 @@ class Tokenizer:
     def __init__(self, backend: Any, config: Mapping[str, Any] | None = None, template: str = "") -> None:
         self.config: dict[str, Any] = dict(config or {})
         self.template = template
-        self.backend, model = _with_guards(backend, self.names)
+        self.backend, model = with_guards(backend, self.names)
         self.backend.no_truncation()  # a setting some files carry; it would cut documents in silence
         self.backend.no_padding()
         self.backend.encode_special_tokens = True  # the library's name for "do not recognise them in text"
         added: dict[int, Any] = self.backend.get_added_tokens_decoder()
         self.special: dict[str, int] = {t.content: id for id, t in sorted(added.items()) if t.special}
-        self._pieces, self.exact = _pieces(self.backend, model.get("decoder"), added)
-        self.control = frozenset(self.special.values()) - {_unknown(model["model"], self.special)}
+        self._pieces, self.exact = pieces(self.backend, model.get("decoder"), added)
+        self.control = frozenset(self.special.values()) - {unknown_id(model["model"], self.special)}
 
     @property
     def size(self) -> int:
@@ -107,8 +107,9 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         try:
             ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
-        except UnicodeEncodeError as error:
-            raise UserError(f"the text is not Unicode: half a character at place {error.start}") from error
+        except TypeError:  # the library's word for it
+            check_unicode(text)
+            raise
         return ids if self.control.isdisjoint(ids) else self._encode_cut(text)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
@@ -117,9 +118,10 @@ class Tokenizer:
         for chunk in _chunks(different):
             try:
                 found = self.backend.encode_batch_fast(chunk, add_special_tokens=False)
-            except UnicodeEncodeError:
-                known.update((text, self.encode(text)) for text in chunk)  # names the place
-                continue
+            except TypeError:
+                for text in chunk:
+                    check_unicode(text)
+                raise
             for text, encoding in zip(chunk, found, strict=True):
                 ids = encoding.ids
                 known[text] = ids if self.control.isdisjoint(ids) else self._encode_cut(text)
@@ -195,8 +197,10 @@ def load(folder: str | Path) -> Tokenizer:
         raise UserError(f"{path} is not there; a tokenizer is a folder with a tokenizer.json")
     try:
         backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises plain Exception
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises plain Exception, and panics for some files
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path} is not a tokenizer that can be read ({reason})") from error
     beside = path.parent / "tokenizer_config.json"
     config = read_json(beside) if beside.is_file() else {}
@@ -218,6 +222,14 @@ def check_fits(codec: Codec, vocabulary: int, fingerprint: str = "") -> None:
         raise UserError(f"the tokenizer has only {codec.size} tokens, the model {vocabulary}; {mend}")
     if fingerprint and getattr(codec, "fingerprint", fingerprint) != fingerprint:
         raise UserError(f"this is not the tokenizer the model was trained with; {mend}")
+
+
+def check_unicode(text: str, name: str = "the text") -> None:
+    """Raises UserError for text that cannot be UTF-8 (JSON may hold halves of surrogate pairs)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name} is not Unicode: it holds half a character at place {error.start}") from error
 
 
 def new_config() -> dict[str, Any]:
@@ -242,48 +254,6 @@ def _template(folder: Path, config: Mapping[str, Any]) -> str:
         named = {str(t.get("name")): t.get("template") for t in template if isinstance(t, Mapping)}
         template = named.get("default", "")
     return template if isinstance(template, str) else ""
-
-
-def _with_guards(backend: Any, names: Mapping[str, str]) -> tuple[Any, dict[str, Any]]:
-    """Mark as special what is one in all but name: <|...|>, and what the configuration names."""
-    import tokenizers
-
-    model = json.loads(backend.to_str())
-    changed = False
-    for token in model["added_tokens"]:
-        control = re.fullmatch(r"<[|｜].*[|｜]>", token["content"]) or token["content"] in names.values()
-        if control and not token["special"]:
-            token["special"] = changed = True
-    return tokenizers.Tokenizer.from_str(json.dumps(model)) if changed else backend, model
-
-
-def _unknown(model: Mapping[str, Any], special: Mapping[str, int]) -> int:
-    """The id for what the vocabulary lacks, -1 for none: a special that plain text may well give."""
-    if model.get("unk_id") is not None:
-        return int(model["unk_id"])
-    return special.get(model.get("unk_token") or "", -1)
-
-
-def _pieces(backend: Any, decoder: Any, added: Mapping[int, Any]) -> tuple[list[bytes], bool]:
-    """The bytes of every id (b"" in holes), and whether joining them is all there is to decoding."""
-    steps = {step["type"] for step in (decoder or {}).get("decoders", [decoder]) if step}
-    vocabulary: dict[str, int] = backend.get_vocab(with_added_tokens=True)
-    pieces = [b""] * (max(vocabulary.values(), default=-1) + 1)
-    for token, id in vocabulary.items():
-        if id in added:
-            pieces[id] = added[id].content.encode()
-        elif "ByteLevel" in steps:
-            known = all(character in alphabet.BYTE_OF for character in token)
-            pieces[id] = alphabet.read(token) if known else token.encode()
-        elif "ByteFallback" in steps and re.fullmatch("<0x[0-9A-F]{2}>", token):
-            pieces[id] = bytes([int(token[3:5], 16)])
-        elif steps <= {"ByteFallback", "Fuse"}:
-            pieces[id] = token.encode()
-        elif "WordPiece" in steps:
-            pieces[id] = token[2:].encode() if token.startswith("##") else b" " + token.encode()
-        else:
-            pieces[id] = token.replace("\u2581", " ").encode()  # SentencePiece's mark for a space
-    return pieces, "ByteLevel" in steps or (bool(steps) and steps <= {"ByteFallback", "Fuse"})
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from jielong.base.errors import UserError
 from jielong.units.chat import TEMPLATE
-from jielong.units.codec import SPECIAL, Tokenizer, new_config
+from jielong.units.codec import SPECIAL, Tokenizer, check_unicode, new_config
 
 LONGEST = 256  # characters in one token
 
@@ -67,10 +67,7 @@ def _check(tokens: Iterable[str], special: Sequence[str]) -> None:
             raise UserError(f"the token {token} is the name of a byte; remove it from the list")
         if token in special:
             raise UserError(f"the token {token} is a special one; remove it from the list")
-        try:
-            token.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"the token {token!r} is not Unicode; remove it") from error
+        check_unicode(token, f"the token {token!r}")
 
 
 def _longest(tokens: Iterable[str]) -> Any:
