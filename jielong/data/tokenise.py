@@ -51,10 +51,17 @@ def tokenise(
     codec: Codec,
     end: int | None = None,
     progress: Progress | None = None,
+    begin: int | None = None,
 ) -> Tokens:
-    """The tokens of all documents, each closed by `end` (default: the codec's). Empty ones are dropped."""
+    """The tokens of all documents, each closed by `end` (default: the codec's). Empty ones are dropped.
+
+    A document's first token is never a target. `begin` lays a token before it, so that it is one: then a model
+    can start a text from nothing, and its loss adds up to that of whole documents (a law's entropy counts the
+    first token too). GPT-2 uses its end token for both.
+    """
     close = codec.end if end is None else end
-    return Tokens.from_documents(_encoded(documents, codec, close, progress))
+    before = [] if begin is None else [begin]
+    return Tokens.from_documents(_encoded(documents, codec, before, close, progress))
 
 
 def tokenise_chats(
@@ -75,12 +82,16 @@ def byte_lengths(codec: ByteCodec) -> npt.NDArray[np.int64]:
 
 
 def _encoded(
-    documents: Iterable[str | HasText], codec: Codec, end: int, progress: Progress | None
+    documents: Iterable[str | HasText],
+    codec: Codec,
+    before: list[int],
+    end: int,
+    progress: Progress | None,
 ) -> Iterator[tuple[Any, None]]:
     done = size = 0
     for texts in _batches(documents):
         for ids in codec.encode_batch(texts):
-            yield ([*ids, end] if len(ids) else []), None
+            yield ([*before, *ids, end] if len(ids) else []), None
         if progress is not None:
             done += len(texts)
             size += sum(len(text.encode()) for text in texts)

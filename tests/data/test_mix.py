@@ -1,3 +1,4 @@
+import itertools
 import math
 from collections import Counter
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_items_are_independent_draws_with_the_weights():
         if len(got) == n // 2:
             break
     assert stats.chisquare(np.bincount(got), law * len(got)).pvalue > 0.001
-    pairs = Counter(zip(got, got[1:]))
+    pairs = Counter(itertools.pairwise(got))
     table = np.array([[pairs[a, b] for b in range(3)] for a in range(3)])
     assert stats.chi2_contingency(table).pvalue > 0.001  # the next does not depend on the one before
 
@@ -135,7 +136,7 @@ def test_mixture_reads_and_weighs_by_bytes(tmp_path: Path):
 
 def tokens(*lengths: int, first: int = 0) -> Tokens:
     ends = np.cumsum([first, *lengths])
-    return Tokens.from_documents((range(a, b), None) for a, b in zip(ends, ends[1:]))
+    return Tokens.from_documents((range(a, b), None) for a, b in itertools.pairwise(ends))
 
 
 @given(

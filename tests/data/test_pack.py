@@ -3,6 +3,7 @@
 Token ids are all different here, so that a pair (input, target) says where in the corpus it came from.
 """
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -22,13 +23,13 @@ sizes = st.lists(
 
 def corpus(lengths: list[int], mask: bool = True) -> Tokens:
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    ids = [np.arange(a, b) for a, b in zip(starts[:-1], starts[1:])]
+    ids = [np.arange(a, b) for a, b in itertools.pairwise(starts)]
     return Tokens.from_documents((x, None if mask else [False] * len(x)) for x in ids)
 
 
 def corpus_pairs(tokens: Tokens) -> list[tuple[int, int]]:
     documents = [tokens.document(i)[0].tolist() for i in range(tokens.documents)]
-    return [pair for ids in documents for pair in zip(ids, ids[1:])]
+    return [pair for ids in documents for pair in itertools.pairwise(ids)]
 
 
 def batch_pairs(batch: Batch) -> list[tuple[int, int]]:

@@ -16,9 +16,9 @@ class Bytes:
 
     size = 258
     end = 256
-    special = {"<|endoftext|>": 256, "<|im_end|>": 257}
 
     def __init__(self) -> None:
+        self.special = {"<|endoftext|>": 256, "<|im_end|>": 257}
         self.batches: list[int] = []
 
     def encode(self, text: str) -> list[int]:
@@ -76,7 +76,7 @@ def test_chats_keep_their_marks():
 
 
 def test_a_chat_in_which_nothing_is_trained():
-    with pytest.raises(UserError, match="chats.jsonl:7: nothing in this chat is trained on"):
+    with pytest.raises(UserError, match=r"chats\.jsonl:7: nothing in this chat is trained on"):
         tokenise_chats([chat(("user", "hi"))], encode_chat)
 
 
@@ -88,3 +88,8 @@ def test_bytes_of_a_batch_are_the_bytes_of_its_targets():
     packer = Packer(tokenise(texts, codec), 4, 2, byte_lengths=table)
     # the first byte of each document is never asked for, and its end has no bytes
     assert sum(b.bytes for b in packer.once()) == sum(len(text.encode()) - 1 for text in texts)
+    begun = tokenise([*texts, ""], codec, begin=codec.end)
+    assert begun.document(2)[0].tolist() == [256, 100, 256] and begun.documents == 3
+    packer = Packer(begun, 4, 2, byte_lengths=table)
+    assert sum(b.bytes for b in packer.once()) == sum(len(text.encode()) for text in texts)
+    assert sum(b.trained for b in packer.once()) == sum(len(text.encode()) + 1 for text in texts)
