@@ -119,17 +119,24 @@ class TransformerConfig:
         """Whether the feed-forward has a gate beside its first matrix."""
         return self.activation in GATED
 
+    @property
+    def parameters(self) -> int:
+        """Number of weights in matrices and tables (norms and biases, well under one percent, left out)."""
+        return self._block_weights * self.layers + self.dim * self.vocab * (1 if self.tied else 2)
+
+    @property
+    def _block_weights(self) -> int:
+        attention, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return 2 * self.dim * (attention + kv) + self.dim * self.hidden * (3 if self.gated else 2)
+
     def matrix_flops(self, context: int) -> int:
         """Multiply-adds times two of one forward pass for one token: matrices, head, and attention.
 
         Attention counts the lower triangle (causal) of `context` keys; norms and softmax are not counted.
         """
-        attention = self.heads * self.head_dim
-        per_block = self.dim * (attention + 2 * self.kv_heads * self.head_dim) + attention * self.dim
-        per_block += self.dim * self.hidden * (3 if self.gated else 2)
         keys = context / 2 if self.causal else context
-        scores = 2 * attention * keys
-        return int(2 * (self.layers * (per_block + scores) + self.dim * self.vocab))
+        scores = 2 * self.heads * self.head_dim * keys
+        return int(2 * (self.layers * (self._block_weights + scores) + self.dim * self.vocab))
 
 
 def to_json(config: TransformerConfig) -> dict[str, Any]:

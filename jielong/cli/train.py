@@ -1,0 +1,276 @@
+"""`jielong train lm` and `jielong train sft`: from files to a checkpoint that everybody's loaders read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from jielong.cli.common import Common
+from jielong.train.settings import Settings
+
+if TYPE_CHECKING:
+    from jielong.base.talk import Talk
+    from jielong.nets.transformer import Transformer
+    from jielong.train.prepare import Prepared
+    from jielong.train.run import Work
+
+Tracker = Literal["tensorboard", "trackio", "wandb"]
+NO_SETTINGS = Settings(steps=1)
+
+
+@Parameter(name="*", group="Budget")
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: one of the three."""
+
+    minutes: float | None = None
+    "Choose shape and tokens for about so many minutes of a two-core machine (default 5)."
+    steps: int | None = None
+    "Train so many steps."
+    tokens: int | None = None
+    "Train on so many tokens."
+
+
+@Parameter(name="*", group="Where")
+@dataclass(frozen=True)
+class Place:
+    """Where the run stands."""
+
+    out: Path | None = None
+    "The run's folder (default runs/lm or runs/sft)."
+    overwrite: Annotated[bool, Parameter(negative=())] = False
+    "Replace an earlier run of that name."
+    resume: Annotated[bool, Parameter(negative=())] = False
+    "Go on with an interrupted run; give the same flags as before."
+    device: str = "auto"
+    "cpu, cuda, mps or auto."
+    track: Tracker | None = None
+    "Also send the figures to this tracker."
+    dry_run: Annotated[bool, Parameter(negative=())] = False
+    "Print the resolved configuration and stop."
+
+
+@Parameter(name="*", group="Rows and rates")
+@dataclass(frozen=True)
+class Rows:
+    """How steps are made and how fast they move."""
+
+    context: int = NO_SETTINGS.context
+    "Positions in a row."
+    batch: int = NO_SETTINGS.batch
+    "Rows in a micro-batch."
+    accumulate: int = NO_SETTINGS.accumulate
+    "Micro-batches in a step."
+    matrix_rate: float | None = None
+    "Muon's learning rate (default 0.02; a third of it from pretrained weights)."
+    other_rate: float | None = None
+    "AdamW's learning rate, for embeddings and norms (default 0.008; a third of it from pretrained weights)."
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    "Arithmetic: bf16 where the processor or GPU multiplies it faster."
+    compile: Annotated[bool, Parameter(negative=())] = False
+    "Compile the blocks: a minute at the start, sooner afterwards."
+    validation: float = 0.05
+    "Share of the documents kept apart."
+    save_every: float = NO_SETTINGS.save_every
+    "Seconds between two saved states."
+    seed: int = 0
+    "Seed of the weights and of the order of the data."
+
+
+def lm(
+    data: list[str],
+    *,
+    tokenizer: str = "bpe",
+    vocab: int = 0,
+    model: Path | None = None,
+    width: int = 0,
+    layers: int = 0,
+    split_on: str | None = None,
+    budget: Budget = Budget(),
+    rows: Rows = Rows(),
+    place: Place = Place(),
+    common: Common = Common(),
+) -> None:
+    """Pretrain a language model on text: predict the next token.
+
+    Parameters
+    ----------
+    data
+        Files (.txt .md .jsonl .json .parquet), folders, hf:NAME or world:KIND[:N]; NAME=WEIGHT to mix.
+    tokenizer
+        bpe or chars to learn one from the data, or a folder with a tokenizer.
+    vocab
+        Size of the byte-pair vocabulary (default by the size of the data, 512 to 4096).
+    model
+        Go on from this checkpoint instead of from nothing (its tokenizer is used).
+    width
+        Width of the model, a multiple of 32 (default by --minutes).
+    layers
+        Number of blocks (default one for each 32 of width).
+    split_on
+        Cut text files into documents at this string, or at "blank" lines, or at every "line".
+    """
+    from jielong.train import prepare
+
+    talk = common.talk()
+    loaded = _load(model, place)
+    specs = list(data)
+    vocab = vocab or prepare.default_vocab(prepare.bytes_of(specs))
+    chosen = str(loaded.path) if loaded else tokenizer
+    made = prepare.texts(specs, rows.validation, rows.seed, chosen, vocab, split_on)
+    net = loaded.model if loaded else None
+    shaped, settings = _settle(net, made, budget, rows, width, layers)
+    _run("lm", shaped, made, settings, specs, place, common, talk)
+
+
+def sft(
+    data: list[str],
+    *,
+    model: Path | None = None,
+    vocab: int = 0,
+    width: int = 0,
+    layers: int = 0,
+    budget: Budget = Budget(),
+    rows: Rows = Rows(),
+    place: Place = Place(),
+    common: Common = Common(),
+) -> None:
+    """Fine-tune a language model on chats: only the assistant's turns are targets.
+
+    Parameters
+    ----------
+    data
+        JSON or JSONL of messages, Alpaca, ShareGPT or prompt and completion; folders, hf:NAME or world:KIND[:N].
+    model
+        The pretrained checkpoint or run to start from (default: random weights and a new vocabulary).
+    vocab
+        Size of the vocabulary where there is no --model.
+    width
+        Width of a model from random weights (default by --minutes).
+    layers
+        Its number of blocks.
+    """
+    from jielong.train import prepare
+
+    talk = common.talk()
+    loaded = _load(model, place)
+    specs = list(data)
+    if loaded is None:
+        texts = prepare.chat_texts(specs)
+        codec = prepare.find_codec("bpe", vocab or prepare.default_vocab(prepare.bytes_of(specs)), texts)
+    else:
+        codec = loaded.codec
+    made = prepare.chats(specs, rows.validation, rows.seed, codec)
+    net = loaded.model if loaded else None
+    shaped, settings = _settle(net, made, budget, rows, width, layers)
+    _run("sft", shaped, made, settings, specs, place, common, talk)
+
+
+def _load(model: Path | None, place: Place) -> Any:
+    if model is None:
+        return None
+    from jielong.base import device
+    from jielong.nets import checkpoint
+
+    return checkpoint.load(model, device.pick(place.device))
+
+
+def _settle(
+    model: Transformer | None, made: Prepared, budget: Budget, rows: Rows, width: int, layers: int
+) -> tuple[Transformer, Settings]:
+    """The model (as given, or of the shape that the budget buys) and the settings of its run."""
+    from jielong.base.errors import UserError
+    from jielong.nets.config import shape
+    from jielong.nets.transformer import Transformer
+    from jielong.train.settings import Plan, plan, tokens_for
+
+    given = [name for name in ("minutes", "steps", "tokens") if getattr(budget, name) is not None]
+    if len(given) > 1:
+        raise UserError(f"give one budget, not {' and '.join('--' + name for name in given)}")
+    minutes = budget.minutes if given else 5.0
+    if model is not None:
+        if rows.context > model.config.context:
+            raise UserError(f"--context {rows.context} is longer than the model's {model.config.context}")
+        tokens = tokens_for(minutes, model.config, rows.context) if minutes is not None else 0
+    else:
+        found = plan(minutes, made.codec.size, rows.context) if minutes is not None else Plan(128, 4, 0)
+        config = shape(width or found.width, made.codec.size, max(256, rows.context), layers or None)
+        model = Transformer(config, seed=rows.seed)
+        tokens = tokens_for(minutes, config, rows.context) if minutes is not None else 0
+        return model, _settings(rows, budget, tokens, 1.0)
+    return model, _settings(rows, budget, tokens, 1 / 3)
+
+
+def _settings(rows: Rows, budget: Budget, tokens: int, gentle: float) -> Settings:
+    steps = budget.steps or 0
+    return Settings(
+        steps=steps, tokens=(budget.tokens or 0) if budget.tokens is not None else (0 if steps else tokens),
+        context=rows.context, batch=rows.batch, accumulate=rows.accumulate,
+        matrix_rate=rows.matrix_rate or NO_SETTINGS.matrix_rate * gentle,
+        other_rate=rows.other_rate or NO_SETTINGS.other_rate * gentle,
+        precision=rows.precision, compile=rows.compile, save_every=rows.save_every, seed=rows.seed,
+    )  # fmt: skip
+
+
+def _run(
+    name: str, model: Transformer, made: Prepared, settings: Settings, specs: list[str], place: Place,
+    common: Common, talk: Talk,
+) -> None:  # fmt: skip
+    import shlex
+    import sys
+
+    from jielong.base import device, files
+    from jielong.base.plain import dumps
+    from jielong.nets.config import to_json as config_json
+    from jielong.train import run, track
+    from jielong.train.settings import to_json
+
+    where = device.pick(place.device)
+    work = run.Work(
+        model.to(where), made.codec, made.train, made.validation, settings,
+        {"name": name, "command": shlex.join(["jielong", *sys.argv[1:]]), "data_sources": specs},
+    )  # fmt: skip
+    out = place.out or Path("runs") / name
+    about = {
+        "out": str(out), "device": where, "config": config_json(model.config), "settings": to_json(settings),
+        "vocabulary": made.codec.size, "train_tokens": len(made.train),
+        "validation_tokens": len(made.validation) if made.validation else 0,
+    }  # fmt: skip
+    if place.dry_run:
+        talk.say(dumps(about, indent=1))
+        talk.document(about)
+        return
+    _announce(work, talk)
+    with track.open_tracker(place.track, out.name) as tracker:
+        if place.resume:
+            figures = run.resume(work, out, talk, name, tracker)
+        else:
+            out = files.run_dir(out.parent, out.name, place.overwrite)
+            figures = run.start(work, out, talk, name, tracker)
+    _finish(work, out, figures, about, talk)
+
+
+def _announce(work: Work, talk: Talk) -> None:
+    from jielong.nets.transformer import count
+    from jielong.train.run import predict
+    from jielong.train.settings import minutes_text
+
+    settings = work.settings
+    epochs = settings.length * settings.step_tokens / max(1, len(work.train))
+    talk.say(
+        f"{count(work.model):,} parameters, {work.codec.size} kinds of token; {settings.length:,} steps of "
+        f"{settings.step_tokens:,} tokens, {epochs:.1f} times through the data; about {minutes_text(predict(work))}"
+    )
+
+
+def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, Any], talk: Talk) -> None:
+    from jielong.cli.training import samples, write_report
+
+    page = write_report(work, out, figures, samples(work) if work.info["name"] == "lm" else [])
+    talk.table(("measure", "value"), [(name, f"{value:.4f}") for name, value in figures.items()])
+    talk.document({**about, "metrics": figures, "report": str(page)})
+    chatty = work.info["name"] == "sft"
+    talk.next_command(f"jielong chat {out}" if chatty else f'jielong generate {out} --prompt "..."')

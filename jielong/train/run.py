@@ -1,0 +1,184 @@
+"""A training run in a folder: packed tokens in, checkpoints and metrics out, resumable at any moment.
+
+    runs/NAME/run.json          what was asked for, and the fingerprint of the data
+    runs/NAME/metrics.jsonl     one line a step
+    runs/NAME/checkpoints/      step-00000600/: a Hugging Face folder; the newest also holds the training state
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from jielong.base import device, files
+from jielong.base.errors import UserError
+from jielong.base.talk import Talk
+from jielong.data.pack import Packer
+from jielong.data.tokenise import byte_lengths
+from jielong.data.tokens import Tokens
+from jielong.nets import checkpoint
+from jielong.nets.transformer import Transformer
+from jielong.train import loop
+from jielong.train.loop import Course, State
+from jielong.train.muon import Rates
+from jielong.train.next_token import NextToken
+from jielong.train.settings import Settings, from_json, to_json
+from jielong.units.codec import Tokenizer
+
+RUN = "run.json"
+STATE = "state.safetensors"
+SHARE = 0.4  # of the matrix rate that a whole step keeps up, about
+BF16 = ("avx512_bf16", "amx_bf16")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A model, its tokens and what to do with them. `info` goes into the checkpoint's `jielong.json`."""
+
+    model: Transformer
+    codec: Tokenizer
+    train: Tokens
+    validation: Tokens | None
+    settings: Settings
+    info: Mapping[str, Any]
+
+
+def start(
+    work: Work,
+    folder: Path,
+    talk: Talk,
+    label: str = "train",
+    track: Callable[[Mapping[str, Any]], None] | None = None,
+) -> dict[str, float]:
+    """Train `work` in `folder` from its first step; returns the last figures. The folder must be the run's own."""
+    files.write_json(folder / RUN, {"settings": to_json(work.settings), "data": fingerprint(work), **work.info})
+    return _train(work, folder, talk, label, None, track)
+
+
+def resume(
+    work: Work,
+    folder: Path,
+    talk: Talk,
+    label: str = "train",
+    track: Callable[[Mapping[str, Any]], None] | None = None,
+) -> dict[str, float]:
+    """Go on where the newest saved state stands (from the start where there is none yet).
+
+    Raises UserError when the settings or the data are not those of the run.
+    """
+    told = files.read_json(folder / RUN)
+    if from_json(told["settings"]) != work.settings:
+        changed = [k for k, v in to_json(work.settings).items() if told["settings"].get(k) != v]
+        raise UserError(f"{folder} was begun with other settings ({', '.join(changed)}); resume it with the same")
+    if told["data"] != fingerprint(work):
+        raise UserError(f"{folder} was begun with other data or another tokenizer; resume it with the same")
+    state = newest(folder)
+    if state is None:
+        return _train(work, folder, talk, label, None, track)
+    saved = checkpoint.load(state)
+    if saved.info.get("done"):
+        raise UserError(f"{folder} has finished; there is nothing to resume")
+    work.model.load_state_dict(saved.model.state_dict())
+    return _train(work, folder, talk, label, _read_state(state), track)
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint of a run, or None."""
+    found = sorted(p for p in (folder / "checkpoints").glob("step-*") if (p / "config.json").is_file())
+    return found[-1] if found else None
+
+
+def fingerprint(work: Work) -> str:
+    """Of the tokens and the tokenizer."""
+    parts = [np.ascontiguousarray(a) for a in (work.train.ids, work.train.starts, work.train.train)]
+    return files.digest(b"".join(part.tobytes() for part in parts) + work.codec.fingerprint.encode())
+
+
+def arithmetic(settings: Settings, where: str) -> torch.dtype:
+    """bf16 where it wins: on GPUs, and on processors with bf16 products; float32 elsewhere."""
+    if settings.precision != "auto":
+        return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
+    features = device.machine()["features"]
+    wins = where.startswith("cuda") or any(name in features for name in BF16)
+    return torch.bfloat16 if wins else torch.float32
+
+
+def _train(
+    work: Work,
+    folder: Path,
+    talk: Talk,
+    label: str,
+    state: State | None,
+    track: Callable[[Mapping[str, Any]], None] | None,
+) -> dict[str, float]:
+    settings = work.settings
+    torch.set_num_threads(device.threads())
+    where = str(work.model.device)
+    dtype = arithmetic(settings, where)
+    table = byte_lengths(work.codec)
+    packer = Packer(work.train, settings.context, settings.batch, settings.seed, table)
+    held = Packer(work.validation, settings.context, settings.batch, 0, table) if work.validation is not None else None
+    if settings.compile:
+        for block in work.model.blocks:
+            block.compile(dynamic=False)
+    objective = NextToken(work.model, packer, held, settings.accumulate, dtype)
+    rates = Rates(settings.matrix_rate, settings.other_rate, settings.weight_decay)
+    course = Course(
+        settings.length, min(settings.warmup, max(1, settings.length // 5)), settings.decay, settings.clip, rates,
+        max(1, settings.length // settings.validate) if settings.validate else 0, settings.save_every,
+    )  # fmt: skip
+
+    def save(now: State, figures: Mapping[str, float]) -> None:
+        done = now.step == settings.length
+        info = {
+            **work.info, "step": now.step, "done": done, "tokens": now.step * settings.step_tokens,
+            "settings": to_json(settings), "threads": torch.get_num_threads(), "precision": str(dtype)[6:],
+            "metrics": {name: value for name, value in figures.items() if not name.startswith("grad")},
+        }  # fmt: skip
+        place = folder / "checkpoints" / f"step-{now.step:08d}"
+        extra = None if done else {"step": torch.tensor(now.step), **now.tensors}
+        checkpoint.save(place, work.model, work.codec, info, overwrite=True, extra=extra)
+        for old in (folder / "checkpoints").glob("step-*"):
+            if old != place:
+                shutil.rmtree(old)
+
+    flops = 3.0 * work.model.config.matrix_flops(settings.context)
+    return loop.run(objective, course, folder, talk, label, save, state, track, flops, matrix_rate(work, dtype))
+
+
+def predict(work: Work) -> float:
+    """Seconds that training will take here: its operations at the share of the matrix rate that a step keeps up."""
+    settings = work.settings
+    dtype = arithmetic(settings, str(work.model.device))
+    flops = 3.0 * work.model.config.matrix_flops(settings.context) * settings.length * settings.step_tokens
+    torch.set_num_threads(device.threads())
+    return flops / (matrix_rate(work, dtype) * SHARE)
+
+
+def matrix_rate(work: Work, dtype: torch.dtype) -> float:
+    """FLOP/s of this machine at the products that this model's step is made of, each by its share of the work."""
+    config, rows = work.model.config, work.settings.context * work.settings.batch
+    attention, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    wide = config.hidden * (2 if config.gated else 1)
+    shapes = [
+        (rows, config.dim, attention + 2 * kv), (rows, attention, config.dim),
+        (rows, config.dim, wide), (rows, config.hidden, config.dim), (rows, config.dim, config.vocab),
+    ]  # fmt: skip
+    return device.matmul_rate(shapes, str(dtype)[6:], work.model.device.type, repeats=3, seconds=0.02)
+
+
+def _read_state(folder: Path) -> State:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(folder / STATE)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{folder / STATE} cannot be read ({error}); the run cannot be resumed") from error
+    return State(int(tensors.pop("step")), tensors)
