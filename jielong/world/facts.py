@@ -71,9 +71,9 @@ def question(person: Person, relation: str, lang: str, split: str, wording: int,
 
 
 @lru_cache(maxsize=16)
-def asked_people(world: World, split: str) -> tuple[Person, ...]:
-    """Whom a split asks about."""
-    return tuple(person for person in world.folk if person.asked == (split != "test"))
+def asked_people(world: World, split: str) -> list[Person]:
+    """Whom a split asks about (shared by all callers: not to be changed)."""
+    return [person for person in world.folk if person.asked == (split != "test")]
 
 
 @lru_cache(maxsize=8)
@@ -151,6 +151,10 @@ def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | No
     """Question and answer; a fifth have a second turn with a pronoun, one in twenty a system message."""
     if kind != "facts":
         raise UserError(f"the kind '{kind}' has no chats; ask for facts")
+    return _chats(world, n, draw, split, lang)
+
+
+def _chats(world: World, n: int, draw: int, split: str, lang: str | None) -> Iterator[Chat]:
     people, tongues = asked_people(world, split), langs(lang)
     wordings = len(patterns(NAMES[0], "en", split))
     sizes = [len(tongues), len(people), len(NAMES), wordings, 2, 20, 5, len(NAMES), 2, 2]

@@ -109,15 +109,18 @@ def pool(index: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def _pairs(seed: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
-    """(name pairs set apart for GROUPS, name pairs of the people in order); all different."""
+def _pairs(seed: int, count: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """(name pairs set apart for GROUPS, name pairs of the first `count` people); all different.
+
+    Each takes the parts least used so far, so that all parts are used about as often.
+    """
     order = [_part_order(seed, "first"), _part_order(seed, "last")]
     key = noise.seed_of(seed, "names")
     apart: list[tuple[int, int]] = []
     taken: set[tuple[int, int]] = set()
     used = (Counter[int](), Counter[int]())
     people: list[tuple[int, int]] = []
-    for index in range(-sum(GROUPS.values()), MAX_PEOPLE):
+    for index in range(-sum(GROUPS.values()), count):
         if index == 0:
             used = (Counter(), Counter())
         size = pool(max(index, 0))
@@ -155,7 +158,7 @@ def make_values(n: int, *key: object) -> list[tuple[int, ...]]:
 @lru_cache(maxsize=8)
 def folk(seed: int, people: int) -> tuple[Person, ...]:
     """The first `people` people of the world `seed`; one in each five is never asked about."""
-    names = _pairs(seed)[1][:people]
+    names = _pairs(seed, people)[1]
     values = make_values(people, seed, "people")
     blocks = -(-people // 5)
     within = noise.integers(noise.seed_of(seed, "silent"), below=5, n=blocks).tolist()
@@ -166,7 +169,7 @@ def folk(seed: int, people: int) -> tuple[Person, ...]:
 def apart(seed: int, group: str) -> tuple[tuple[int, int], ...]:
     """The name pairs set apart for one of GROUPS; no ordinary or unknown person has them."""
     start = sum(size for name, size in GROUPS.items() if list(GROUPS).index(name) < list(GROUPS).index(group))
-    return _pairs(seed)[0][start : start + GROUPS[group]]
+    return _pairs(seed, 0)[0][start : start + GROUPS[group]]
 
 
 @lru_cache(maxsize=8)
@@ -177,7 +180,7 @@ def unknown(seed: int, people: int, split: str) -> tuple[tuple[int, int], ...]:
     """
     everyone = folk(seed, people)
     firsts, lasts = {p.first for p in everyone}, {p.last for p in everyone}
-    taken = {(p.first, p.last) for p in everyone} | set(_pairs(seed)[0])
+    taken = {(p.first, p.last) for p in everyone} | set(_pairs(seed, 0)[0])
     order = noise.permutation(noise.seed_of(seed, "unknown"), 3600).tolist()
     chosen = order[:900] if split != "train" else order[900:]
     pairs = ((code // 60, code % 60) for code in chosen)
