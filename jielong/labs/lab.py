@@ -138,7 +138,7 @@ def part(budget: Budget, key: Any, make: Callable[[], T]) -> T:
     """What `make` returns, kept as JSON so that an interrupted lab need not measure it again.
 
     It is used again only for the same key, sources and size of budget. Fresh or kept, the value has been
-    through JSON (tuples are lists), so both give the same result. `key` is anything plain, as ("size", 9, seed).
+    through JSON (tuples are lists), so both give the same result. `key` is anything plain, as ("size", 9, 0).
     """
     identity = {
         "lab": budget.lab,

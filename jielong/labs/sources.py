@@ -1,9 +1,9 @@
 """Which files a result depends on, and whether they have changed since.
 
 The imports of a module are read from its syntax tree (at the top and inside functions alike) and followed
-through the package; each file's code is hashed. Comments, docstrings and blank lines are not code: improving a
-sentence makes no result stale. What only shows or keeps results (SHOWS) is left out: a prettier page does not
-make a number doubtful.
+through the package; each file's code is hashed. Comments, docstrings and blank lines are not code: improving
+a sentence makes no result stale. What only shows or keeps results (SHOWS), and the version number, are left
+out: a prettier page does not make a number doubtful.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[int, int]]:
 
 def _shows(name: str) -> bool:
     inner = name.removeprefix(f"{PACKAGE}.")
-    return inner in SHOWS or inner.split(".")[0] in SHOWS
+    return name == PACKAGE or inner in SHOWS or inner.split(".")[0] in SHOWS
 
 
 def _path(name: str, root: Path) -> Path | None:

@@ -41,14 +41,12 @@ def groups(tokens: Sequence[Token]) -> list[Group]:
     held: list[Token] = []
     for token in tokens:
         held.append(token)
-        whole = _decode(held)
-        if whole is not None:
+        while held and (whole := _decode(held)) is None and not _unfinished(held):
+            found.append(Group((held.pop(0),), None))
+        if held and whole is not None:
             found.append(Group(tuple(held), whole))
             held = []
-        elif not _unfinished(b"".join(_bytes(piece) for piece, _ in held)):
-            found += [Group((each,), _decode([each])) for each in held]
-            held = []
-    return found + [Group((each,), _decode([each])) for each in held]
+    return found + [Group((each,), _decode([each])) for each in held]  # what the end of the text cut off
 
 
 def _bytes(piece: Piece) -> bytes:
@@ -62,10 +60,10 @@ def _decode(tokens: Sequence[Token]) -> str | None:
         return None
 
 
-def _unfinished(raw: bytes) -> bool:
+def _unfinished(tokens: Sequence[Token]) -> bool:
     """Whether the bytes are valid UTF-8 up to a last character that has only begun."""
     try:
-        raw.decode("utf-8")
+        b"".join(_bytes(piece) for piece, _ in tokens).decode("utf-8")
     except UnicodeDecodeError as error:
         return error.reason == "unexpected end of data"
     return False
