@@ -110,8 +110,9 @@ def weights(logits_BV: Tensor) -> np.ndarray:
 
 
 def _column(value: float | Tensor, like_BV: Tensor) -> Tensor:
-    """A number, or one per row, as a float column (B or 1, 1) on the logits' device."""
-    return torch.as_tensor(value, dtype=like_BV.dtype, device=like_BV.device).reshape(-1, 1)
+    """A number, or one per row, as a float column (B, 1) on the logits' device."""
+    column = torch.as_tensor(value, dtype=like_BV.dtype, device=like_BV.device).reshape(-1, 1)
+    return column.expand(like_BV.shape[0], 1)
 
 
 @dataclass(frozen=True)

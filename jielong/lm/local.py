@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from jielong.base import noise
 from jielong.base.errors import UserError
-from jielong.infer.sampling import Sampling
+from jielong.lm import work
 from jielong.lm.batch import Collector
 from jielong.lm.meter import Budget, Meter
 from jielong.lm.prompts import Prompt, join, key_of, kind_of
 from jielong.lm.protocol import LM, Draw, Score, Usage, check_draws, settings
 from jielong.lm.tokens import prompt_ids, scored_ids
+from jielong.lm.work import ToDraw, ToScore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from jielong.infer.pieces import Pieces
     from jielong.infer.runner import Prefix
 
-SHARE = 256  # tokens saved from which reading a common prompt once is worth a pass of its own
-
 
 @dataclass(frozen=True)
 class Parts:
@@ -44,24 +43,6 @@ class Parts:
 
     model: Any
     codec: Any
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """One draw to make."""
-
-    ids: tuple[int, ...]
-    sampling: Sampling
-    prefix: Prefix | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Test:
-    """Tokens to score from `start` on."""
-
-    ids: tuple[int, ...]
-    start: int
-    prefix: Prefix | None
 
 
 def load(path: str | Path, *, device: str = "cpu", seed: int = 0, budget: Budget | None = None) -> Local:
@@ -87,7 +68,7 @@ class Local(LM):
         self.lock = threading.Lock()  # one forward pass at a time: two would only slow each other
         self.lead: Prompt | None = None
         self.prefix: Prefix | None = None
-        self._drawing = Collector(self._generate, self.lock)
+        self._drawing = Collector(self._draw, self.lock)
         self._testing = Collector(self._score, self.lock)
         able = {"sample", "stream", "score", "fork", "logprobs", "seed"}
         self.capabilities = frozenset(able | {"embed"} if hasattr(self.model, "hidden") else able)
@@ -128,10 +109,13 @@ class Local(LM):
                 continue
         return tuple(found)
 
+    def tokens(self, prompt: Prompt) -> tuple[int, ...]:
+        """The prompt's tokens, those of the fork's prefix first, however many."""
+        return tuple(prompt_ids(self.codec, prompt if self.lead is None else join(self.lead, prompt)))
+
     def ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """The prompt's tokens, those of the fork's prefix first. UserError when it is empty or too long."""
-        whole = prompt if self.lead is None else join(self.lead, prompt)
-        ids = tuple(prompt_ids(self.codec, whole))
+        """`tokens` that leave room for a reply. UserError when there are none or too many."""
+        ids = self.tokens(prompt)
         if not ids:
             raise UserError("the prompt is empty: give the model at least one token to go on from")
         context = self.context
@@ -209,6 +193,30 @@ class Local(LM):
         finally:
             await asyncio.to_thread(pieces.close)  # type: ignore[attr-defined]
 
+    def score_documents(self, texts: Sequence[str]) -> list[Score]:
+        """How probable whole texts are: every token but the first; the end of a document is not counted.
+
+        A text longer than the context is read in pieces of the context's length, each begun anew with the
+        last token of the piece before.
+        """
+        from jielong.lm.sync import run
+
+        most = self.context or max((len(t.encode()) for t in texts), default=0) + 2
+        ids = [tuple(each) for each in self.codec.encode_batch(list(texts))]
+        tests, owners = [], []
+        for owner, each in enumerate(ids):
+            for begin in range(0, len(each) - 1, most - 1):
+                tests.append(ToScore(each[begin : begin + most], 1, None))
+                owners.append(owner)
+        read = sum(len(t.ids) for t in tests)
+        with self.meter.call(read) as bill:
+            bill.add(prompt=read)
+            found = run(self._testing(tests))
+        parts: list[list[float]] = [[] for _ in texts]
+        for owner, logprobs in zip(owners, found):
+            parts[owner] += logprobs.tolist()
+        return [Score(tuple(p), i[1:], len(self.pieces.bytes(i[1:]))) for p, i in zip(parts, ids)]
+
     def fork(self, prefix: Prompt) -> Local:
         """The same model with `prefix` before every prompt; the prefix is read once, here."""
         from jielong.infer.score import read
@@ -235,54 +243,28 @@ class Local(LM):
         best = np.argsort(-law, kind="stable")[:k]
         return [(self.codec.decode([int(i)]), float(law[i])) for i in best]
 
-    def _room(self, ask: _Ask) -> int:
+    def _room(self, ask: ToDraw) -> int:
         """The most tokens a draw can have."""
         context = self.context
         most = ask.sampling.max_tokens
         return most if context is None else min(most, context - len(ask.ids))
 
-    def _asks(self, prompt: Prompt, n: int, start: int, sampling: Any) -> tuple[str, list[_Ask]]:
+    def _asks(self, prompt: Prompt, n: int, start: int, sampling: Any) -> tuple[str, list[ToDraw]]:
         """The request's name, and its draws with their seeds."""
         ids = self.ids(prompt)
         wanted = settings(sampling)
         wanted = wanted.with_(stop_ids=tuple(dict.fromkeys((*wanted.stop_ids, *self.ends))))
         request = key_of(self.fingerprint, self.seed, ids, wanted.law())
         seeds = (noise.seed_of("draw", request, i) for i in range(start, start + n))
-        return request, [_Ask(ids, wanted.with_(seed=seed), self.prefix) for seed in seeds]
+        return request, [ToDraw(ids, wanted.with_(seed=seed), self.prefix) for seed in seeds]
 
-    def _test(self, prompt: Prompt, continuation: str) -> _Test:
+    def _test(self, prompt: Prompt, continuation: str) -> ToScore:
         whole: Any = prompt if self.lead is None else join(self.lead, prompt)
         ids, start = scored_ids(self.codec, whole, continuation)
-        return _Test(tuple(ids), start, self.prefix)
+        return ToScore(tuple(ids), start, self.prefix)
 
-    def _generate(self, asks: list[_Ask], cancelled: Collection[int]) -> list[Generated]:
-        from jielong.infer.generate import generate
+    def _draw(self, asks: list[ToDraw], cancelled: Collection[int]) -> list[Generated]:
+        return work.draw(self.model, asks, self.pieces, self.batch, cancelled)
 
-        live: Any = cancelled  # rows are put into it while we run
-        return generate(self.model, [a.ids for a in asks], [a.sampling for a in asks], pieces=self.pieces,
-                        prefix=[a.prefix for a in asks], batch=self.batch, cancelled=live)
-
-    def _score(self, tests: list[_Test], cancelled: Collection[int]) -> list[np.ndarray]:
-        import numpy as np
-
-        from jielong.infer.score import read, score
-
-        groups: dict[tuple[int, tuple[int, ...]], list[int]] = {}
-        for number, t in enumerate(tests):
-            groups.setdefault((id(t.prefix), t.ids[: t.start]), []).append(number)
-        plain: dict[int, list[int]] = {}
-        out = [np.zeros(0)] * len(tests)
-
-        def fill(numbers: list[int], prefix: Prefix | None) -> None:
-            ids, starts = [tests[i].ids for i in numbers], [tests[i].start for i in numbers]
-            for i, logprobs in zip(numbers, score(self.model, ids, starts, prefix)):
-                out[i] = logprobs
-
-        for (own, shared), numbers in groups.items():
-            if len(shared) * (len(numbers) - 1) >= SHARE and tests[numbers[0]].prefix is None:
-                fill(numbers, read(self.model, shared[:-1]))
-            else:
-                plain.setdefault(own, []).extend(numbers)
-        for numbers in plain.values():
-            fill(numbers, tests[numbers[0]].prefix)
-        return out
+    def _score(self, tests: list[ToScore], cancelled: Collection[int]) -> list[np.ndarray]:
+        return work.score(self.model, tests)

@@ -1,0 +1,103 @@
+"""``jielong generate``: continue a text, or answer a message."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from jielong.cli.common import Common
+from jielong.cli.drawing import DRAWING, MODEL, Drawing, open_model
+
+if TYPE_CHECKING:
+    from jielong.base.talk import Talk
+    from jielong.lm.local import Local
+
+
+def generate(
+    prompt: str | None = None,
+    *,
+    model: Path = MODEL,
+    n: Annotated[int, Parameter(alias="-n")] = 1,
+    chat: Annotated[bool, Parameter(negative=())] = False,
+    system: str = "",
+    logprobs: int = 0,
+    device: str = "auto",
+    drawing: Drawing = DRAWING,
+    common: Common = Common(),
+) -> None:
+    """Continue a text, given as an argument or on standard input.
+
+    Standard output gets the continuation only; the text of a single draw appears as it is written.
+
+    Parameters
+    ----------
+    prompt
+        The text to continue; "-" or nothing reads standard input.
+    model
+        A checkpoint folder or a run.
+    n
+        How many continuations; the first ones are the same however many are asked for.
+    chat
+        The text is what a user says, and the model answers as an assistant.
+    system
+        With --chat: what the assistant is told before.
+    logprobs
+        With --json: this many most probable alternatives for each token.
+    device
+        cpu, cuda, mps or auto.
+    """
+    from jielong.base.errors import UserError
+
+    talk = common.talk()
+    text = _read(prompt)
+    if system and not chat:
+        raise UserError("--system is for --chat: add it, or leave --system out")
+    asked: Any = text
+    if chat:
+        asked = [{"role": "system", "content": system}] if system else []
+        asked.append({"role": "user", "content": text})
+    settings = {**drawing.settings(), "logprobs": logprobs}
+    lm = open_model(model, device)
+    if n == 1 and not talk.json:
+        _stream(lm, asked, settings)
+    else:
+        _draws(talk, lm, asked, n, settings)
+    following = f"jielong {'chat ' if chat else 'score --model '}{model}"
+    talk.next_command(following if chat else f"{following} TEXT")
+
+
+def _read(prompt: str | None) -> str:
+    from jielong.base.errors import UserError
+
+    if prompt is not None and prompt != "-":
+        return prompt
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UserError('no text: jielong generate "Once upon a time", or pipe it into standard input')
+    try:
+        return sys.stdin.read().removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"standard input is not UTF-8 (byte {error.start}): convert it first") from error
+
+
+def _stream(lm: Local, asked: Any, settings: dict[str, Any]) -> None:
+    for piece in lm.stream(asked, **settings):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+def _draws(talk: Talk, lm: Local, asked: Any, n: int, settings: dict[str, Any]) -> None:
+    began = time.perf_counter()
+    draws = lm.sample(asked, n, **settings)
+    seconds = time.perf_counter() - began
+    for number, draw in enumerate(draws, 1):
+        talk.say(talk.paint(f"--- {number} ({draw.reason}, {len(draw.ids)} tokens)", "dim"))
+        talk.answer(draw.text)
+    written = lm.usage.completion
+    talk.detail(f"{written} tokens in {seconds:.2f} s: {written / seconds:.0f} a second")
+    about = {"model": lm.name, "fingerprint": lm.fingerprint, "prompt": asked, "sampling": settings}
+    talk.document({**about, "draws": draws, "usage": lm.usage, "seconds": seconds})
