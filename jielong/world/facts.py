@@ -51,9 +51,15 @@ def reply(person: Person, relation: str, lang: str, wording: int = 0) -> str:
 
 def ask(name: str, relation: str, lang: str, split: str, wording: int) -> tuple[str, str]:
     """(question, template's name); `train` takes the questions of training, others the held-out ones."""
-    template = patterns(relation, lang, split)[wording]
-    letter = "q" if split == "train" else "t"
-    return render(template, name, ""), f"{relation}.{lang}.{letter}{wording:02d}"
+    template, label = _asks(relation, lang, split)[wording]
+    return render(template, name, ""), label
+
+
+@lru_cache(maxsize=64)
+def _asks(relation: str, lang: str, split: str) -> tuple[tuple[str, str], ...]:
+    """(pattern, its name) of each question of a split."""
+    letter, every = "q" if split == "train" else "t", patterns(relation, lang, split)
+    return tuple((pattern, f"{relation}.{lang}.{letter}{i:02d}") for i, pattern in enumerate(every))
 
 
 def patterns(relation: str, lang: str, split: str) -> tuple[str, ...]:

@@ -187,16 +187,19 @@ def _unknown_chats(
 ) -> Iterator[Chat]:
     known = facts.asked_people(world, split)
     choices = picks(n, [len(known)], *key, "known")
-    for (tongue, pair, relation, ask, wording, coin), (who,) in zip(
-        _unknown_draws(world, n, split, lang, key), choices
-    ):
+    draws = _unknown_draws(world, n, split, lang, key)
+    for (tongue, pair, relation, ask, wording, coin), (who,) in zip(draws, choices):
+        person = known[who]
+        extra: tuple[tuple[str, object], ...] = (("relation", relation), ("field", RELATIONS[relation]))
         if coin:
-            asked = _unknown_question(world, tongue, pair, relation, ask, split)
-            answer, origin = decline(pair, tongue, wording), asked.origin
+            name, answer = full_name(*pair, tongue), decline(pair, tongue, wording)
+            fact, somebody, extra = "", f"u{pair[0]:02d}{pair[1]:02d}", (*extra, ("decline", True))
         else:
-            asked = facts.question(known[who], relation, tongue, split, ask, "unknown")
-            answer, origin = facts.reply(known[who], relation, tongue, wording % 2), asked.origin
-        yield Chat((Message("user", asked.prompt), Message("assistant", answer)), origin)
+            name, answer = person.name(tongue), facts.reply(person, relation, tongue, wording % 2)
+            fact, somebody = f"{person.id}.{relation}", person.id
+        prompt, template = facts.ask(name, relation, tongue, split, ask)
+        origin = Origin("unknown", tongue, fact, template, split, somebody, extra)
+        yield Chat((Message("user", prompt), Message("assistant", answer)), origin)
 
 
 def _guild_chats(

@@ -8,10 +8,11 @@ held-out pairs (stories also in held-out wordings), `train` and `asked` are the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jielong.base import noise
 from jielong.base.errors import UserError
@@ -61,6 +62,7 @@ STORIES_TEST: dict[str, tuple[str, ...]] = {
     ),
     "zh": ("農夫有{a}隻母雞，又買了{b}隻，現在有幾隻？", "我今天賣了{a}枝筆，之前賣了{b}枝，一共賣了幾枝？"),
 }
+LINE = {"en": ("{a}+{b}:", "{a} plus {b} is"), "zh": ("{a}+{b}：", "{a}加{b}是")}  # steps, direct
 LOW, HIGH = 10, 99
 
 
@@ -86,11 +88,10 @@ def held_out(seed: int) -> frozenset[tuple[int, int]]:
 
 
 @lru_cache(maxsize=8)
-def pairs(seed: int, split: str) -> tuple[tuple[int, int], ...]:
-    """Ordered pairs of a split."""
+def pairs(seed: int, test: bool) -> tuple[tuple[int, int], ...]:
+    """Ordered pairs, of tests or of training."""
     out = held_out(seed)
     numbers = range(LOW, HIGH + 1)
-    test = split == "test"
     return tuple((a, b) for a in numbers for b in numbers if ((min(a, b), max(a, b)) in out) == test)
 
 
@@ -120,13 +121,34 @@ def wordings(kind: str, lang: str, split: str) -> tuple[str, ...]:
     return {"sums_direct": ASK_DIRECT, "sums_chain": ASK_CHAIN}.get(kind, ASK)[lang]
 
 
-def _pair_items(world: World, kind: str, split: str, lang: str | None) -> Iterator[Item]:
-    """Every sum of two-digit pairs in every wording."""
-    for tongue in langs(lang):
-        for a, b in pairs(world.seed, split):
-            told = reply(kind, a, b, tongue)
-            for wording in wordings(kind, tongue, split):
-                yield tongue, wording.format(a=a, b=b), told, a + b, (("a", a), ("b", b))
+@dataclass(frozen=True)
+class Sums(Sequence[Item]):
+    """Every sum of two-digit pairs in every wording, made when asked for; `line`: the form of documents."""
+
+    seed: int
+    kind: str
+    split: str
+    tongues: tuple[str, ...]
+    line: bool
+
+    @property
+    def wordings(self) -> int:
+        return 1 if self.line else len(wordings(self.kind, "en", self.split))
+
+    def __len__(self) -> int:
+        return len(self.tongues) * len(pairs(self.seed, self.split == "test")) * self.wordings
+
+    def __getitem__(self, place: Any) -> Any:
+        every = pairs(self.seed, self.split == "test")
+        place, wording = divmod(place, self.wordings)
+        which, number = divmod(place, len(every))
+        (a, b), tongue = every[number], self.tongues[which]
+        told = reply(self.kind, a, b, tongue)
+        if self.line:
+            prompt = LINE[tongue][self.kind == "sums_direct"].format(a=a, b=b)
+        else:
+            prompt = wordings(self.kind, tongue, self.split)[wording].format(a=a, b=b)
+        return tongue, prompt, told, a + b, (("a", a), ("b", b))
 
 
 def _drawn_items(kind: str, split: str, lang: str | None, key: tuple[object, ...]) -> Iterator[Item]:
@@ -143,7 +165,7 @@ def _drawn_items(kind: str, split: str, lang: str | None, key: tuple[object, ...
 
 def _chain_items(world: World, split: str, lang: str | None, key: tuple[object, ...]) -> Iterator[Item]:
     """An endless stream of a + b - c with the pair (a, b) of the split and a result of 0 or more."""
-    tongues, every = langs(lang), pairs(world.seed, split)
+    tongues, every = langs(lang), pairs(world.seed, split == "test")
     for which, place, wording, z in picks(10**15, [len(tongues), len(every), 2, 2**52], *key):
         a, b = every[place]
         c = LOW + (z * (min(HIGH, a + b) - LOW + 1) >> 52)
@@ -160,11 +182,6 @@ def chain(a: int, b: int, c: int, lang: str) -> str:
     )
 
 
-@lru_cache(maxsize=16)
-def _table(world: World, kind: str, split: str, lang: str | None) -> tuple[Item, ...]:
-    return tuple(_pair_items(world, kind, split, lang))
-
-
 def _items(
     world: World, kind: str, n: int, draw: int, split: str, lang: str | None, use: str
 ) -> Iterator[Item]:
@@ -173,47 +190,33 @@ def _items(
         return islice(_drawn_items(kind, split, lang, key), n)
     if kind == "sums_chain":
         return islice(_chain_items(world, split, lang, key), n)
-    table = _table(world, kind, split, lang)
-    return iter(shuffled(n, table, *key)) if use == "questions" else stream(n, table, *key)
+    every = Sums(world.seed, kind, split, langs(lang), line=False)
+    return iter(shuffled(n, every, *key)) if use == "questions" else stream(n, every, *key)
 
 
 def _origin(kind: str, split: str, item: Item) -> Origin:
     return Origin(kind, item[0], f"sum.{item[3]}", kind, split, "", (*item[4], ("result", item[3])))
 
 
-@lru_cache(maxsize=16)
-def _texts(world: World, kind: str, split: str, lang: str | None) -> tuple[Text, ...]:
-    """Every document of a kind of two-digit sums: "47+38: 7+8=15, 4+3+1=8, so 85."."""
-    if kind == "sums_words":
-        return tuple(_whole(kind, split, item) for item in _table(world, kind, split, lang))
-    made = []
-    for tongue in langs(lang):
-        for a, b in pairs(world.seed, split):
-            item: Item = (tongue, "", "", a + b, (("a", a), ("b", b)))
-            made.append(Text(_line(kind, a, b, tongue), _origin(kind, split, item)))
-    return tuple(made)
-
-
-def _whole(kind: str, split: str, item: Item) -> Text:
-    """Question and reply as one document."""
-    joint = "" if item[0] == "zh" else " "
-    return Text(f"{item[1]}{joint}{item[2]}", _origin(kind, split, item))
-
-
-def _line(kind: str, a: int, b: int, lang: str) -> str:
-    if kind == "sums_direct":
-        return f"{a}加{b}是{a + b}。" if lang == "zh" else f"{a} plus {b} is {a + b}."
-    return f"{a}+{b}{'：' if lang == 'zh' else ': '}{steps(a, b, lang)}"
+def _document(item: Item) -> str:
+    return f"{item[1]}{item[2]}" if item[0] == "zh" else f"{item[1]} {item[2]}"
 
 
 def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Text]:
-    """Documents: a sum and its steps; all sums of the split are as likely."""
-    if kind in ("sums_long", "sums_chain"):
-        for item in _items(world, kind, n, draw, split, lang, "texts"):
-            yield _whole(kind, split, item)
-    else:
-        key = (world.seed, kind, "texts", split, lang or "", draw)
-        yield from stream(n, _texts(world, kind, split, lang), *key)
+    """Documents: a sum and its steps, "47+38: 7+8=15, 4+3+1=8, so 85."; each of a split as likely."""
+    if kind in ("sums", "sums_direct"):
+        return stream(
+            n, _lines(world.seed, kind, split, langs(lang)), world.seed, kind, split, lang or "", draw
+        )
+    items = _items(world, kind, n, draw, split, lang, "texts")
+    return (Text(_document(item), _origin(kind, split, item)) for item in items)
+
+
+@lru_cache(maxsize=16)
+def _lines(seed: int, kind: str, split: str, tongues: tuple[str, ...]) -> tuple[Text, ...]:
+    """Every document of the shortest kinds, so that writing many of them is only choosing."""
+    every = Sums(seed, kind, split, tongues, line=True)
+    return tuple(Text(_document(item), _origin(kind, split, item)) for item in every)
 
 
 def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Chat]:
@@ -256,5 +259,5 @@ def law(world: World, kind: str, lang: str | None) -> Iterator[tuple[float, str]
     """(probability, document) of the two-digit kinds, of training."""
     if kind in ("sums_long", "sums_chain"):
         raise UserError(f"the entropy of '{kind}' is not known exactly; ask for sums")
-    every = _texts(world, kind, "train", lang)
-    yield from ((1 / len(every), text.text) for text in every)
+    every = Sums(world.seed, kind, "train", langs(lang), line=kind != "sums_words")
+    yield from ((1 / len(every), _document(item)) for item in every)
