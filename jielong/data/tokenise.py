@@ -55,9 +55,9 @@ def tokenise(
 ) -> Tokens:
     """The tokens of all documents, each closed by `end` (default: the codec's). Empty ones are dropped.
 
-    A document's first token is never a target. `begin` lays a token before it, so that it is one: then a model
-    can start a text from nothing, and its loss adds up to that of whole documents (a law's entropy counts the
-    first token too). GPT-2 uses its end token for both.
+    A document's first token is never a target. `begin` lays a token before it, so that it is one: then a
+    model can start a text from nothing, and its loss adds up to that of whole documents (the entropy of a law
+    counts the first token too). GPT-2 uses its end token for both.
     """
     close = codec.end if end is None else end
     before = [] if begin is None else [begin]

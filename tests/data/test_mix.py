@@ -223,6 +223,12 @@ def test_validation_does_not_get_the_one_big_document(seed):
     assert any(len(d.text) == 10_000 for d in train) and validation
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_few_documents_leave_most_for_training(seed):
+    validation = split(documents(*"abcdef"), 0.34, seed)[1]
+    assert 1 <= len(validation) <= 3  # by hash, or where that took none or more than half: two of six
+
+
 def test_one_document_is_cut():
     train, validation = split(documents("0123456789" * 10), 0.1)
     assert [d.text for d in train] == ["0123456789" * 9] and [d.text for d in validation] == ["0123456789"]

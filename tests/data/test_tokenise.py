@@ -78,6 +78,8 @@ def test_chats_keep_their_marks():
 def test_a_chat_in_which_nothing_is_trained():
     with pytest.raises(UserError, match=r"chats\.jsonl:7: nothing in this chat is trained on"):
         tokenise_chats([chat(("user", "hi"))], encode_chat)
+    with pytest.raises(UserError, match="nothing in this chat"):  # a first token is never a target
+        tokenise_chats([chat(("assistant", "hi"))], lambda _: ([1, 2], [True, False]))
 
 
 def test_bytes_of_a_batch_are_the_bytes_of_its_targets():
