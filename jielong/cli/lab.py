@@ -90,10 +90,10 @@ def run(
         if all_ and not again and fresh(each, results):
             talk.say(f"{each.name}: has a result of today's sources (--again measures it anew)")
             continue
-        talk.say(f"[{number}/{len(chosen)}] {each.name}: {_english(each.claim)}")
         count = each.seeds if seeds is None else seeds
         size = each.minutes if minutes is None and tokens is None else minutes
         budget = Budget(minutes=size, tokens=tokens, seeds=tuple(range(count)), out=out, talk=talk)
+        talk.say(f"[{number}/{len(chosen)}] {each.name}: {_english(each.claim)}")
         command = _command(each.name, minutes, tokens, seeds)
         result = measure(each, budget, command=command, folder=results, resume=resume)
         done.append(_state(each, result) | {"result": result})

@@ -185,10 +185,7 @@ def shared(budget: Budget, key: Any, make: Callable[[Path], object]) -> Path:
     It is made again when the code of the module that defines `make`, or of anything that imports, changes.
     So `make` belongs in a module that labs share, and all it depends on belongs in `key`.
     """
-    module = inspect.getmodule(make)
-    if module is None:
-        raise ValueError("make must be a function of a module, so that its sources can be known")
-    address = {"key": loads(dumps(key)), "sources": combined(sources(module.__name__))}
+    address = {"key": loads(dumps(key)), "sources": combined(sources(make.__module__))}
     path = Path(budget.out) / "shared" / f"{_slug(dumps(key))}-{digest(dumps(address).encode())[:12]}"
     if not path.is_dir():
         budget.talk.say(f"making {path.name}, which other labs will use too")
