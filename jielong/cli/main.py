@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, UnknownCommandError
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
 from cyclopts.config import Toml
 
 import jielong
@@ -62,6 +62,7 @@ def build(tokens: Sequence[str]) -> App:
         version=f"jielong {jielong.__version__}",
         version_flags=("--version",),
         suppress_keyboard_interrupt=False,
+        default_parameter=Parameter(negative_iterable=()),  # no --empty-data beside --data
     )
     groups = {name: App(name=name, help=line, version_flags=()) for name, line in GROUPS.items()}
     for group in groups.values():
