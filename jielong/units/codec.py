@@ -227,7 +227,7 @@ def check_fits(codec: Codec, vocabulary: int, fingerprint: str = "") -> None:
 def check_unicode(text: str, name: str = "the text") -> None:
     """Raises UserError for text that cannot be UTF-8 (JSON may hold halves of surrogate pairs)."""
     try:
-        text.encode()
+        str.encode(text)
     except UnicodeEncodeError as error:
         raise UserError(f"{name} is not Unicode: it holds half a character at place {error.start}") from error
 

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2.exceptions import SecurityError
 
 CHARACTERS = 10_000_000  # of the result, and of any one text on the way to it
-MATERIAL = 200_000_000  # characters of all texts made in one rendering; an item of a list counts as ITEM
-ITEM = 64
+MATERIAL = 100_000_000  # characters of all texts made in one rendering; a list counts as ITEM an item
+ITEM = 200
 STEPS = 200_000  # turns of loops, calls and filters in one rendering
 SECONDS = 5.0  # steps are small, so this is reached only by a template built to be slow
 WIDTH = 100_000  # the largest number that a call or a filter may be given
@@ -48,7 +48,7 @@ class Budget:
             inside = [value]
             while inside:
                 held = inside.pop()
-                self.charge(ITEM * len(held))
+                self.charge(ITEM * (len(held) + 1))
                 for item in (*held, *held.values()) if isinstance(held, dict) else held:
                     if isinstance(item, str):
                         self.charge(len(item))

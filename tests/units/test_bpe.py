@@ -174,6 +174,10 @@ def test_gpt2_files_that_do_not_fit(tmp_path):
     with pytest.raises(UserError, match="cannot read"):
         bpe.from_gpt2(tmp_path / "v.json", tmp_path / "none.bpe")
     (tmp_path / "v.json").write_text('{"a": 0, "b": 1, "ab": 2}')
+    for wrong in ("[1]", '{"a": -1}', '{"a": "b"}'):
+        (tmp_path / "w.json").write_text(wrong)
+        with pytest.raises(UserError, match="not a vocabulary"):
+            bpe.from_gpt2(tmp_path / "w.json", tmp_path / "m.bpe")
     tiny = bpe.from_gpt2(tmp_path / "v.json", tmp_path / "m.bpe")
     assert tiny.encode("ab") == [2] and not tiny.special
     tiny.save(tmp_path / "t")

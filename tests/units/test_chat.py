@@ -23,13 +23,16 @@ THINKING = """{%- set ns = namespace(last=0) %}{%- for m in messages %}{%- if m.
 {%- set c = m.content.split('</think>')[-1].lstrip('\\n') if '</think>' in m.content else m.content %}
 {{- '<|im_start|>' + m.role + '\\n' }}
 {%- if m.role == 'assistant' and loop.index0 > ns.last %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}
-{{- c + '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+{{- c + '<|im_end|>\\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
 OPEN_THINKING = chat.TEMPLATE.replace(
     "assistant\\n' }}{%- endif %}", "assistant\\n<think>\\n' }}{%- endif %}"
 )
-BRACKETS = """{{- bos_token }}{%- for m in messages %}{%- if m.role == 'user' %}{{- '[INST] ' + m.content + ' [/INST]' }}
+BRACKETS = """{{- bos_token }}{%- for m in messages %}
+{%- if m.role == 'user' %}{{- '[INST] ' + m.content + ' [/INST]' }}
 {%- else %}{{- ' ' + m.content | trim + eos_token }}{%- endif %}{%- endfor %}"""
-BARE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+BARE = """{% for m in messages %}{{ m.role }}: {{ m.content }}
+{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"""
 GLUED = "{% for m in messages %}{{ m.content }}{% endfor %}<|im_end|>"
 REWRITES = "{{ messages|length }}{% for m in messages %}{{ m.content }}{% endfor %}"
 STRICT = (
@@ -206,9 +209,10 @@ def test_templates_without_marks(made):
     with pytest.raises(UserError, match="rewrites earlier turns"):
         chat.encode_chat(made, [ASK, REPLY, ASK], REWRITES)
     moving = "{% for m in messages %}{{ m.content }}{% if loop.last %}.{% endif %}{% endfor %}"
-    with pytest.raises(UserError, match="rewrites earlier turns|where a turn ends"):
+    with pytest.raises(UserError, match=r"rewrites earlier turns|where a turn ends"):
         chat.encode_chat(made, [ASK, REPLY, ASK], moving)
-    ends = "{% for m in messages %}{{ m.content }}{% if m.role != 'user' and loop.last %}.{% endif %}{% endfor %}"
+    last = "m.role != 'user' and loop.last"
+    ends = "{% for m in messages %}{{ m.content }}{% if " + last + " %}.{% endif %}{% endfor %}"
     with pytest.raises(UserError, match="where a turn ends"):
         chat.encode_chat(made, [ASK, REPLY, ASK], ends)
 
@@ -238,7 +242,7 @@ def test_batches_are_the_same_one_by_one(made, monkeypatch):
 def test_nothing_trained_on(made):
     ids, trained = chat.encode_chat(made, [ASK])
     assert ids and not any(trained)
-    with pytest.raises(UserError, match="nothing in chats.jsonl line 3 is trained on"):
+    with pytest.raises(UserError, match=r"nothing in chats\.jsonl line 3 is trained on"):
         chat.require_trained(trained, "chats.jsonl line 3")
     chat.require_trained([False, True])
 
