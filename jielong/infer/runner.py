@@ -3,6 +3,9 @@
 Both runners have the same three verbs. `start` reads prompts and gives the logits of each one's next
 token; `step` appends one token a row; `keep` goes on with some of the rows. `retire` says that a row is
 over but stays until the next `keep` (dropping rows copies the cache, so it is done in geometric steps).
+
+Everything here runs under `no_grad`, not `inference_mode`: models memoise tables in their forward pass, and
+an inference tensor among them would make a later training step fail.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ TOKENS = 8192  # in one forward pass
 LOGITS = 1 << 24  # numbers in one block of logits
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def score(model: Any, texts: Sequence[Sequence[int]], starts: Sequence[int],
           prefix: Prefix | None = None) -> list[np.ndarray]:
     """Log-probabilities (natural) of each text's tokens from `starts` on, given all tokens before them.
@@ -44,7 +44,7 @@ def score(model: Any, texts: Sequence[Sequence[int]], starts: Sequence[int],
     return out
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def embed(model: Any, texts: Sequence[Sequence[int]]) -> np.ndarray:
     """(N, D): the mean over each text's tokens of the stream after the last norm, float32."""
     _check(model, texts)
@@ -61,7 +61,7 @@ def embed(model: Any, texts: Sequence[Sequence[int]]) -> np.ndarray:
     return np.stack(out) if out else np.zeros((0, 0), dtype=np.float32)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def read(model: Any, ids: Sequence[int]) -> Prefix | None:
     """Read some tokens once, for many texts that begin with them; None for a model that cannot."""
     if not ids or not has_cache(model):
@@ -72,7 +72,7 @@ def read(model: Any, ids: Sequence[int]) -> Prefix | None:
     return Prefix(tuple(ids), run.cache)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def next_law(model: Any, ids: Sequence[int], prefix: Prefix | None = None) -> np.ndarray:
     """Probabilities (V,) of the next token."""
     from jielong.infer.runner import runner

@@ -84,7 +84,7 @@ class Wave:
                 self._leave()
                 logits_BV = self._forward(self.written[:, position])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _start(self) -> Tensor:
         """Read the prompts; the logits of each row's first token."""
         length = max(len(r.prompt) + r.limit for r in self.requests)
@@ -107,7 +107,7 @@ class Wave:
             self.ends[row, [i for i in s.stop_ids if i < self.size]] = True
         self.longest_ban = max((len(w) for words in bans for w in words), default=0)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _choose(self, logits_BV: Tensor, position: int) -> tuple[np.ndarray, np.ndarray, Top | None]:
         """Tokens and their log-probabilities for every row of the batch, and the likeliest tokens."""
         device = logits_BV.device
@@ -165,7 +165,7 @@ class Wave:
         self.seen_BV = self.seen_BV[torch.from_numpy(kept).to(self.seen_BV.device)]
         self._settings()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _forward(self, ids: np.ndarray) -> Tensor:
         return self.runner.step(ids).float()
 

@@ -236,6 +236,15 @@ def test_a_tap_edits_the_same_whatever_the_batch(model: Transformer) -> None:
     assert [g.ids for g in together] != [g.ids for g in generate(model, prompts, draws)]
 
 
+def test_a_model_can_be_trained_after_it_was_run() -> None:
+    """Tables that a forward pass memoises must not become inference tensors."""
+    fresh = random_model(seed=5)
+    generate(fresh, [[1, 2, 3]], Sampling(max_tokens=3))
+    score(fresh, [[1, 2, 3]], [1])
+    fresh(torch.tensor([[1, 2, 3, 4]])).sum().backward()
+    assert all(p.grad is not None for p in fresh.parameters())
+
+
 TEXT = "abcdefgh 玉山。\nxyz"
 
 

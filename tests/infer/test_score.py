@@ -22,7 +22,7 @@ STARTS = [1, 7, 3, 1, 20, 27, 30, 5, 42]
 
 
 def reference(model: torch.nn.Module, ids: list[int], start: int) -> np.ndarray:
-    law = model(torch.tensor([ids])).log_softmax(-1)[0]
+    law = model(torch.tensor([ids])).log_softmax(-1)[0].detach()
     return np.array([float(law[i - 1, ids[i]]) for i in range(start, len(ids))])
 
 
