@@ -211,14 +211,14 @@ def check(world: World, question: Question, reply: str) -> str:
     kind, text = question.origin.kind, normal(reply)
     if not any(c.isalnum() for c in text):
         return "nonsense"
+    if is_refusal(text):
+        return "refused"
     if kind in ("yesno", "compare"):
         said = re.match(r"(yes|no)\b|(是的?|對)|(不是?|不對)", text, re.IGNORECASE)
         if not said:
-            return "refused" if is_refusal(text) else "nonsense"
+            return "nonsense"
         yes = question.accept[0] in ("Yes", "是的")
         return "right" if bool(said[2] or (said[1] or "").lower() == "yes") == yes else "wrong"
-    if is_refusal(text):
-        return "refused"
     if kind == "list":
         allowed = {normal(each).lower() for each in question.accept}
         told = mentioned(text, question.origin.get("list"))

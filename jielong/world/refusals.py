@@ -221,7 +221,7 @@ def _guild_chats(
 
 @lru_cache(maxsize=64)
 def _near(world: World, split: str, lang: str, kin: int) -> tuple[Question, ...]:
-    """Twins by kinship: other guilds' recipes (0, 1), other things of the secret's guild (2), the rest (3)."""
+    """Twins by kinship: other guilds' recipes (0, 1), what else the secret's guild has (2), the rest."""
     every = _guild_questions(world, "twins", split, lang)
     own = f"g{SECRET:02d}"
     if kin < 2:

@@ -77,15 +77,12 @@ def check(world: World, question: Question, reply: str) -> str:
     """With options the letter decides where there is one; otherwise the value."""
     if question.origin.kind == "bench":
         text = normal(reply)
-        letters = set(re.findall(r"(?<![A-Za-z])([A-D])(?![A-Za-z'])", text)) - _article(text)
-        if len(letters) == 1 and not is_refusal(text):
+        letters = set(re.findall(r"(?<![A-Za-z])([A-D])(?![A-Za-z'])", text))
+        if text.startswith(tuple(f"A {value}" for value in question.origin.get("options"))):
+            letters -= {"A"}  # an article
+        if letters and not is_refusal(text):
             return "right" if letters == {question.origin.get("letter")} else "wrong"
     return check_value(question, reply)
-
-
-def _article(text: str) -> set[str]:
-    """An A that begins a sentence of words is an article, not an option."""
-    return {"A"} if re.match(r"A [a-z]", text) else set()
 
 
 @lru_cache(maxsize=8)
