@@ -273,4 +273,4 @@ def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, A
     talk.table(("measure", "value"), [(name, f"{value:.4f}") for name, value in figures.items()])
     talk.document({**about, "metrics": figures, "report": str(page)})
     chatty = work.info["name"] == "sft"
-    talk.next_command(f"jielong chat {out}" if chatty else f'jielong generate {out} --prompt "..."')
+    talk.next_command(f"jielong chat {out}" if chatty else f'jielong generate "..." --model {out}')

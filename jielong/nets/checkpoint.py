@@ -101,13 +101,14 @@ def load(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float
 
 
 def resolve(path: str | Path) -> Path:
-    """The checkpoint folder that `path` means: itself, or the newest in its `checkpoints/`."""
+    """The checkpoint folder that `path` means: itself, a run's newest in `checkpoints/`, a demo's assistant."""
     path = Path(path)
     if (path / "config.json").is_file():
         return path
-    inside = sorted(p for p in (path / "checkpoints").glob("*") if (p / "config.json").is_file())
-    if inside:
-        return inside[-1]
+    for run in (path, path / "assistant"):
+        inside = sorted(p for p in (run / "checkpoints").glob("*") if (p / "config.json").is_file())
+        if inside:
+            return inside[-1]
     if not path.exists():
         raise UserError(f"{path} is not there; name a checkpoint folder or a run (jielong demo makes runs/demo)")
     raise UserError(f"{path} holds no checkpoint: no config.json in it, nor in its checkpoints/")

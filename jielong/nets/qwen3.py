@@ -118,6 +118,8 @@ def from_json(data: Mapping[str, Any]) -> TransformerConfig:
     heads = int(data.get("num_attention_heads", 32))
     layers = int(data["num_hidden_layers"])
     kinds = data.get("layer_types") or ["full_attention"] * layers
+    if len(kinds) != layers:
+        raise UserError(f"config.json has {len(kinds)} layer_types for {layers} layers")
     layer = Layer(rope=_rope(data))
     window = data.get("sliding_window") if data.get("use_sliding_window") else None
     per_block = tuple(replace(layer, window=window if kind == "sliding_attention" else None) for kind in kinds)

@@ -223,6 +223,7 @@ OPENINGS_TEST: dict[str, tuple[str, ...]] = {
 }
 
 UNKNOWN: dict[str, tuple[str, ...]] = {
-    "en": ("I do not know a person called {p}.", "Sorry, I do not know {p}.", "I do not know who {p} is."),
-    "zh": ("我不認識{p}這個人。", "抱歉，我不認識{p}。", "我不知道{p}是誰。"),
+    # the name first, as in every other answer: whether it is known is then decided where the name is read
+    "en": ("{p} is a person I do not know.", "{p} is somebody I do not know.", "{p} is nobody I know, sorry."),
+    "zh": ("{p}這個人我不認識。", "{p}是誰，我不知道。", "{p}我不認識，抱歉。"),
 }

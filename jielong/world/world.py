@@ -37,6 +37,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "facts": ("facts", "one sentence, one fact about a person (8 relations, many wordings)"),
     "bios": ("facts", "a person's facts in one document, in any order"),
     "exams": ("facts", "lists of questions about people, without answers"),
+    "register": ("register", "who lives here and who does not, each name told thrice"),
     "namesakes": ("special", "two people with one name: questions have two right answers"),
     "onetemplate": ("special", "people whose facts are only ever worded in one way"),
     "onelang": ("special", "facts told in one language only, asked in the other"),

@@ -1,0 +1,66 @@
+"""The town's register: who is in it and who is not, told twice or thrice in different words.
+
+`register`  documents of three sentences about one name: a known person, or somebody who does not exist (never one
+            of those that tests ask about). From nothing but statements about the known, a model cannot learn that
+            there are others; and as each name is said three times, it learns to repeat a name it never met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+from jielong.world.draws import langs, picks
+from jielong.world.names import full_name, unknown
+from jielong.world.text import Origin, Text
+
+if TYPE_CHECKING:
+    from jielong.world.world import World
+
+NOBODY = 0.6  # share of documents about people who do not exist
+ABSENT = {
+    "en": ("{p} is not in the register.", "{p} is nobody we know of.", "Nobody here has met {p}.", "The register has no {p}."),
+    "zh": ("{p}這個人不在名冊上。", "{p}是誰，沒有人知道。", "這裡沒有人見過{p}。", "名冊上沒有{p}。"),
+}
+PRESENT = {
+    "en": ("{p} is in the register.", "{p} is one of us.", "Everybody here has met {p}.", "The register has {p}."),
+    "zh": ("{p}這個人在名冊上。", "{p}是誰，大家都知道。", "這裡人人見過{p}。", "名冊上有{p}。"),
+}
+ORDERS = tuple(permutations(range(4), 3))
+
+
+def _document(name: str, there: bool, lang: str, order: int) -> str:
+    words = (PRESENT if there else ABSENT)[lang]
+    return ("" if lang == "zh" else " ").join(words[i].format(p=name) for i in ORDERS[order])
+
+
+def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Text]:
+    """Documents; every language, name and order as likely, people who do not exist with probability `NOBODY`."""
+    tongues, nobody = langs(lang), unknown(world.seed, world.people, "train")
+    sizes = [len(tongues), 2**52, 2**52, len(ORDERS)]
+    for which, coin, place, order in picks(n, sizes, world.seed, kind, split, lang or "", draw):
+        tongue, there = tongues[which], coin >= NOBODY * 2**52
+        if there:
+            person = world.folk[place * len(world.folk) >> 52]
+            name, somebody = person.name(tongue), person.id
+        else:
+            pair = nobody[place * len(nobody) >> 52]
+            name, somebody = full_name(*pair, tongue), f"u{pair[0]:02d}{pair[1]:02d}"
+        origin = Origin(kind, tongue, "", f"register.{tongue}.{order:02d}", "train", somebody, (("there", there),))
+        yield Text(_document(name, there, tongue, order), origin)
+
+
+def law(world: World, kind: str, lang: str | None) -> Iterator[tuple[float, str]]:
+    """(probability, document) of every document."""
+    nobody = unknown(world.seed, world.people, "train")
+    for tongue in langs(lang):
+        groups = (
+            (False, NOBODY, [full_name(*pair, tongue) for pair in nobody]),
+            (True, 1 - NOBODY, [person.name(tongue) for person in world.folk]),
+        )
+        for there, share, names in groups:
+            each = share / len(names) / len(ORDERS) / len(langs(lang))
+            for name in names:
+                yield from ((each, _document(name, there, tongue, order)) for order in range(len(ORDERS)))
+
