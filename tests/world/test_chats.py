@@ -143,7 +143,8 @@ def test_lists_must_have_the_right_number_of_members():
     )
     verdicts = {
         "cat, dog, hen": "right", "cats and dogs and a hen.": "right", "cat, dog": "wrong",
-        "cat, cat, dog": "wrong", "cat, dog, hen, fox": "wrong", "cat, dog, 狗": "wrong", "red, blue": "nonsense",
+        "cat, cat, dog": "wrong", "cat, dog, hen, fox": "wrong", "cat, dog, 狗": "wrong",
+        "red, blue": "nonsense",
     }  # fmt: skip
     assert {reply: WORLD.check(three, reply) for reply in verdicts} == verdicts
 
@@ -164,7 +165,8 @@ def test_a_letter_decides_where_there_are_options():
     )
     value, other = asked.accept[0], asked.origin.get("options")[0]
     verdicts = {
-        "B": "right", "B.": "right", f"B. {value}": "right", f"The answer is B, {value}.": "right",
+        "B": "right", "B.": "right", f"B. {value}": "right",
+        f"The answer is B, {value}.": "right",
         "A": "wrong", f"A. {value}": "wrong", "A or B": "wrong", f"A {value}.": "right",
         value: "right", other: "wrong", "I do not know.": "refused", "none of them": "nonsense",
     }  # fmt: skip
