@@ -151,8 +151,14 @@ def _measure(made: Tokenizer, texts: list[str]) -> dict[str, Any]:
         "documents": len(texts),
         "bytes_per_token": sizes[0] / count,
         "characters_per_token": sizes[1] / count,
-        "example": [made.decode([id]) for id in ids[0][:SHOWN]],
+        "example": [_shown(made, id) for id in ids[0][:SHOWN]],
     }
+
+
+def _shown(made: Tokenizer, id: int) -> str:
+    """The text of a token; of a part of a character, its bytes."""
+    text = made.decode([id])
+    return f"<{made.bytes_of(id).hex(' ')}>" if "\ufffd" in text else text
 
 
 def _first(texts: Iterable[str], characters: int) -> Iterable[str]:

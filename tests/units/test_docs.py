@@ -9,6 +9,5 @@ from pathlib import Path
 def test_the_example_of_the_page(in_tmp, capsys):
     page = (Path(__file__).resolve().parents[2] / "docs" / "units.md").read_text(encoding="utf-8")
     exec(re.search(r"```python\n(.*?)```", page, re.S)[1], {})  # noqa: S102
-    assert capsys.readouterr().out == (
-        "<|im_start|>user\nWhich mountain is the highest?<|im_end|>\n<|im_start|>assistant\n玉山<|im_end|>\n\n"
-    )
+    asked = "<|im_start|>user\nWhich mountain is the highest?<|im_end|>\n"
+    assert capsys.readouterr().out == asked + "<|im_start|>assistant\n玉山<|im_end|>\n\n"
