@@ -178,6 +178,7 @@ def _tell(
     ]
     head = ("language", "documents", "bytes/token", "characters/token", "a beginning")
     talk.table(head, [(*row[:4], row[4].replace("\n", "\\n")) for row in rows])
-    longest = sorted((made.decode([id]) for id in range(made.size) if id not in made.control), key=len)
+    texts = (made.decode([id]) for id in range(made.size) if id not in made.control)
+    longest = sorted((text for text in texts if "\ufffd" not in text), key=len)
     talk.say("longest tokens: " + "  ".join(repr(token) for token in longest[: -SHOWN - 1 : -1]))
     talk.say(f"{made.size} tokens from {read.bytes / 1e6:.2f} MB in {seconds:.1f} s; written to {out}")
