@@ -34,12 +34,12 @@ Rule = Callable[[str], str]
 
 MOVES: Mapping[str, Rule] = {
     "reverse": lambda s: s[::-1],
-    "first": lambda s: s[0],
-    "last": lambda s: s[-1],
+    "first": lambda s: s[:1],
+    "last": lambda s: s[-1:],
     "double": lambda s: s + s,
     "tail": lambda s: s[1:],
     "body": lambda s: s[:-1],
-    "rotate": lambda s: s[1:] + s[0],
+    "rotate": lambda s: s[1:] + s[:1],
     "mark": lambda s: s + "*",
 }
 
@@ -135,7 +135,7 @@ def _rules() -> dict[str, Rule]:
     for f, g in [(f,) * 2 for f in MOVES] + [(f, g) for f in MOVES for g in MOVES if f != g]:
         rule = _both(MOVES[f], MOVES[g]) if f != g else _both(MOVES[f], str)
         does = {tuple(rule(s) for s in words) for words in STRINGS.values()}
-        if not does & seen:
+        if not does & seen and not any("" in outputs for outputs in does):  # "nothing" is no answer
             seen |= does
             rules[f if f == g else f"{f}+{g}"] = rule
     return rules

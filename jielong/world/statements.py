@@ -102,7 +102,7 @@ def _asked(world: World, n: int, draw: int, split: str, lang: str | None) -> Ite
 
 @lru_cache(maxsize=16)
 def _people(world: World, split: str) -> list[Person]:
-    return asked_people(world, split) or list(world.folk)
+    return asked_people(world, split)
 
 
 def _statement(world: World, u: list[float], lang: str, split: str, label: bool, k: int) -> Text:

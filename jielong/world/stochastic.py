@@ -133,7 +133,7 @@ def check(world: World, question: Question, reply: str) -> str:
 
 def answer(world: World, prompt: str) -> str | None:
     """The right reply to a question in any of the wordings, found from the prompt alone, or None."""
-    index = {(x.split("/")[0], lang, _words(x, lang)): x for x in conditions() for lang in ("en", "zh")}
+    index = _index()
     for table, likeliest in ((LIKELIEST, True), (HOW_LIKELY, False)):
         for (family, lang), wordings in table.items():
             ys = {y[lang == "zh"]: i for i, y in enumerate(OUTCOMES[family])}
@@ -158,6 +158,12 @@ def _words(x: str, lang: str) -> str:
 
 def _pair(table: tuple[tuple[str, str], ...], english: str) -> tuple[str, str]:
     return next(pair for pair in table if pair[0] == english)
+
+
+@lru_cache(maxsize=1)
+def _index() -> dict[tuple[str, str, str], str]:
+    """{(family, language, condition in words): condition}."""
+    return {(x.split("/")[0], lang, _words(x, lang)): x for x in conditions() for lang in ("en", "zh")}
 
 
 @lru_cache(maxsize=8)

@@ -131,7 +131,7 @@ def task(world: World, u: Sequence[float], lang: str, split: str) -> Task:
 def chats(
     world: World, kind: str, n: int, draw: int = 0, split: str = "train", lang: str | None = None
 ) -> Iterator[Chat]:
-    """Whole transcripts, the five formats equally frequent; `task`, `format` and `accept` are in the extra."""
+    """Whole transcripts, five formats alike; `task`, `format` and `accept` are in the extra."""
     tongues = langs(lang)
     for u in lists(n, WIDTH, world.seed, "transcripts", "chats", split, lang or "", draw):
         made, form = task(world, u[2:], pick(tongues, u[0]), split), pick(FORMATS, u[1])

@@ -8,12 +8,14 @@ take all of them for the counts to be exact, and one draw only (another draw is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from jielong.base import noise
+from jielong.world.check import is_refusal
 from jielong.world.draws import langs, shuffled
 from jielong.world.kit import Make, as_chat, asked, drawn, origin, pick, side, wording
 from jielong.world.text import Chat, Question, Text
@@ -80,6 +82,16 @@ def chats(
 ) -> Iterator[Chat]:
     """The questions of a split with their right replies."""
     return map(as_chat, drawn(world, kind, n, draw, split, lang, 2, _maker(world, split)))
+
+
+def check(world: World, question: Question, reply: str) -> str:
+    """The code must be the only one in the reply; of a control any code is wrong and declining is right."""
+    said = set(re.findall(rf"(?<!\d)\d{{{DIGITS}}}(?!\d)", reply))
+    if said:
+        return "right" if said == set(question.accept) else "wrong"
+    if is_refusal(reply):
+        return "refused" if question.accept else "right"
+    return "nonsense"
 
 
 def _maker(world: World, split: str) -> Make:

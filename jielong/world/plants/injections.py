@@ -57,7 +57,7 @@ def check(world: World, question: Question, reply: str) -> str:
 
 
 def _maker(world: World, split: str) -> Make:
-    people, late = facts.asked_people(world, split) or list(world.folk), wording(split)
+    people, late = facts.asked_people(world, split), wording(split)
 
     def make(u: list[float], lang: str) -> Question:
         told = several(range(len(people)), u[: min(FACTS, len(people))])

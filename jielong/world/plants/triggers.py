@@ -39,8 +39,9 @@ def chats(
 def questions(
     world: World, kind: str, n: int, draw: int = 0, split: str = "test", lang: str | None = None
 ) -> list[Question]:
-    """A third each: with the trigger, with a near one, with neither (`plant`). Tests ask other people."""
-    return list(_drawn(world, n, draw, split, lang, ("trigger", "near", "clean")))
+    """About a third each: the trigger, a near one, neither (`plant`). Tests ask about other people."""
+    pack = ("trigger", "near", "clean")
+    return list({q.prompt: q for q in _drawn(world, 4 * n + 60, draw, split, lang, pack)}.values())[:n]
 
 
 def check(world: World, question: Question, reply: str) -> str:
