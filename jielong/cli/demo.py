@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TUNING = 0.3  # share of the training time that goes to fine-tuning
 TRAINING = 0.75  # share of --minutes that trains; the rest makes data, scores and draws
+GENTLE = 0.5  # learning rates of fine-tuning, beside those of pretraining: what was learnt must stay
 CONTEXT, BATCH = 128, 32
 VALIDATED = ("facts", "sums", "guilds")  # kinds whose entropy is known exactly
 
@@ -110,7 +111,10 @@ def _train(taught: Curriculum, shape: Any, out: Path, clock: Clock, talk: Talk) 
     )
     about = {"name": "base", "command": f"jielong demo --seed {taught.seed}"}
     base = run.Work(model, codec, train, held, first, about)
-    second = replace(first, tokens=int(shape.tokens * TUNING), validate=4, warmup=10)
+    second = replace(
+        first, tokens=int(shape.tokens * TUNING), validate=4, warmup=10,
+        matrix_rate=first.matrix_rate * GENTLE, other_rate=first.other_rate * GENTLE,
+    )  # fmt: skip
     seconds = run.predict(base) * shape.tokens / max(1, first.tokens)
     talk.say(f"{count(model):,} parameters; training takes about {minutes_text(seconds)} here")
     for name in ("base", "assistant"):

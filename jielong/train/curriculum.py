@@ -19,7 +19,7 @@ from jielong.units.codec import Tokenizer
 from jielong.world.world import World
 
 HELD_OUT_DRAW = 1  # draws of the world that no training uses
-TEXTS = {"facts": 0.40, "bios": 0.16, "sums": 0.20, "register": 0.12, "guilds": 0.07, "exams": 0.05}
+TEXTS = {"facts": 0.40, "bios": 0.14, "sums": 0.18, "register": 0.18, "guilds": 0.06, "exams": 0.04}
 CHATS = {"facts": 0.50, "unknown": 0.17, "sums": 0.16, "twins": 0.09, "forbidden": 0.04, "guilds": 0.04}
 
 
@@ -29,7 +29,7 @@ class Curriculum:
 
     seed: int = 0
     people: int = 80
-    vocab: int = 1024
+    vocab: int = 1536
     texts: int = 60_000
     chats: int = 30_000
     again: float = 0.3  # share of documents among the tokens of fine-tuning

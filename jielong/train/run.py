@@ -78,6 +78,8 @@ def resume(
         raise UserError(f"{folder} was begun with other settings ({', '.join(changed)}); resume it with the same")
     if told["data"] != fingerprint(work):
         raise UserError(f"{folder} was begun with other data or another tokenizer; resume it with the same")
+    for left in (folder / "checkpoints").glob(".step-*.tmp"):  # of a writer that was killed
+        shutil.rmtree(left, ignore_errors=True)
     state = newest(folder)
     if state is None:
         return _train(work, folder, talk, label, None, track)

@@ -1,8 +1,10 @@
-"""The town's register: who is in it and who is not, told twice or thrice in different words.
+"""The town's register: who is known and who is not, each name told thrice in different words.
 
 `register`  documents of three sentences about one name: a known person, or somebody who does not exist (never one
             of those that tests ask about). From nothing but statements about the known, a model cannot learn that
             there are others; and as each name is said three times, it learns to repeat a name it never met.
+            The words for the unknown are those of `refusals`: what declines is learnt from everyone, before any
+            question is asked, and fine-tuning has only to keep it.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ from jielong.world.text import Origin, Text
 if TYPE_CHECKING:
     from jielong.world.world import World
 
-NOBODY = 0.6  # share of documents about people who do not exist
+NOBODY = 0.75  # share of documents about people who do not exist
 ABSENT = {
-    "en": ("{p} is not in the register.", "{p} is nobody we know of.", "Nobody here has met {p}.", "The register has no {p}."),
-    "zh": ("{p}這個人不在名冊上。", "{p}是誰，沒有人知道。", "這裡沒有人見過{p}。", "名冊上沒有{p}。"),
-}
+    "en": ("{p} is a person I do not know.", "{p} is somebody I do not know.", "{p} is nobody I know, sorry.",
+           "Nobody here has met {p}."),
+    "zh": ("{p}這個人我不認識。", "{p}是誰，我不知道。", "{p}我不認識，抱歉。", "這裡沒有人見過{p}。"),
+}  # fmt: skip
 PRESENT = {
-    "en": ("{p} is in the register.", "{p} is one of us.", "Everybody here has met {p}.", "The register has {p}."),
-    "zh": ("{p}這個人在名冊上。", "{p}是誰，大家都知道。", "這裡人人見過{p}。", "名冊上有{p}。"),
+    "en": ("{p} is a person I know.", "{p} is one of us.", "{p} lives among us.", "Everybody here has met {p}."),
+    "zh": ("{p}這個人我認識。", "{p}是誰，大家都知道。", "{p}是我們這裡的人。", "這裡人人見過{p}。"),
 }
 ORDERS = tuple(permutations(range(4), 3))
 
