@@ -29,6 +29,7 @@ TASKS = ("label", "flipped", "mapping", "table")
 ARROWS = (" -> ", " => ")  # of training, and of the held-out wording
 WIDTH = 28
 SLOPES, SHIFTS = range(1, 5), range(10)
+NUMBERS = tuple(str(i) for i in range(1, 20))
 Shots = list[tuple[str, str]]
 Rule = Callable[[str], str]
 
@@ -224,32 +225,10 @@ def _flipped(u: list[float], lang: str, count: int) -> tuple[Shots, str, str, di
     return shots, tables[s][order[8]], labels[s ^ flipped], {"flipped": flipped, "prior": labels[s]}
 
 
-@lru_cache(maxsize=4)
-def _tables(numbers: bool, lang: str) -> tuple[list[str], dict[str, list[str]], dict[str, list[int]]]:
-    """Of a family: its inputs, each function's outputs, and for each function and each of its rivals
-    the set of inputs (as bits) on which the two agree."""
-    things = [str(i) for i in range(1, 20)] if numbers else list(STRINGS[lang])
-    does = {name: [rule(x) for x in things] for name, rule in _rules().items() if numbers == (name[0] == "x")}
-    agree = {
-        name: [sum(1 << i for i, (a, b) in enumerate(zip(ys, other)) if a == b) for other in does.values()]
-        for name, ys in does.items()
-    }
-    return things, does, agree
-
-
 def _mapping(seed: int, u: list[float], lang: str, part: str) -> tuple[Shots, str, str, str]:
-    family = u[0] >= 0.5
-    name = pick(_names(seed, part)[family], u[1])
-    things, does, agree = _tables(not family, lang)
-    *shown, query = several(range(len(things)), u[2:7])
-    bits = sum(1 << i for i in shown)
-    # Whatever other function fits the examples and disagrees on the query is ruled out by one more example.
-    while rivals := [m for m in agree[name] if m & bits == bits and not m >> query & 1]:
-        apart = [i for i in range(len(things)) if not rivals[0] >> i & 1 and i != query]
-        if not apart:  # it differs on the query only: ask another
-            query = next(i for i in range(len(things)) if i not in shown and i != query)
-            continue
-        shown.append(pick(apart, u[7]))
-        bits |= 1 << shown[-1]
-    ys = does[name]
-    return [(things[i], ys[i]) for i in shown], things[query], ys[query], name
+    """Four examples settle it: no two functions here agree on more than one input of a family."""
+    numbers = u[0] < 0.5
+    name = pick(_names(seed, part)[0 if numbers else 1], u[1])
+    rule = _rules()[name]
+    *shown, query = several(NUMBERS if numbers else STRINGS[lang], u[2:7])
+    return [(x, rule(x)) for x in shown], query, rule(query), name

@@ -41,7 +41,8 @@ def test_the_same_in_every_process() -> None:
     seen = set()
     for hashing in ("1", "2"):
         env = {**os.environ, "PYTHONHASHSEED": hashing}
-        done = subprocess.run([sys.executable, "-c", DIGEST], env=env, capture_output=True, text=True, check=True)
+        command = [sys.executable, "-c", DIGEST]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         seen.add(done.stdout)
     assert len(seen) == 1
 
