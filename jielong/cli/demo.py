@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jielong.train.curriculum import Curriculum
     from jielong.train.run import Work
 
-TUNING = 0.3  # share of the training time that goes to fine-tuning
+TUNING = 0.25  # share of the training time that goes to fine-tuning
 TRAINING = 0.75  # share of --minutes that trains; the rest makes data, scores and draws
 GENTLE = 0.5  # learning rates of fine-tuning, beside those of pretraining: what was learnt must stay
 CONTEXT, BATCH = 128, 32
@@ -85,7 +85,9 @@ def demo(
     shape = plan(minutes * TRAINING, taught.vocab, CONTEXT)
     out = files.run_dir(out.parent, out.name, overwrite)
     clock = Clock()
-    talk.say(f"world {seed}: {taught.people} people, {8 * taught.people:,} facts in two languages; --minutes {minutes:g}")
+    talk.say(
+        f"world {seed}: {taught.people} people, {8 * taught.people:,} facts in two languages; --minutes {minutes:g}"
+    )
     base, assistant = _train(taught, shape, out, clock, talk)
     results = _score(base, assistant, taught, questions, clock, talk)
     document = _report(out, taught, base, assistant, results, minutes, clock)
@@ -112,9 +114,13 @@ def _train(taught: Curriculum, shape: Any, out: Path, clock: Clock, talk: Talk) 
     about = {"name": "base", "command": f"jielong demo --seed {taught.seed}"}
     base = run.Work(model, codec, train, held, first, about)
     second = replace(
-        first, tokens=int(shape.tokens * TUNING), validate=4, warmup=10,
-        matrix_rate=first.matrix_rate * GENTLE, other_rate=first.other_rate * GENTLE,
-    )  # fmt: skip
+        first,
+        tokens=int(shape.tokens * TUNING),
+        validate=4,
+        warmup=10,
+        matrix_rate=first.matrix_rate * GENTLE,
+        other_rate=first.other_rate * GENTLE,
+    )
     seconds = run.predict(base) * shape.tokens / max(1, first.tokens)
     talk.say(f"{count(model):,} parameters; training takes about {minutes_text(seconds)} here")
     for name in ("base", "assistant"):
@@ -155,9 +161,14 @@ def _lm(work: Work) -> Local:
 
 
 def _report(
-    out: Path, taught: Curriculum, base: Work, assistant: Work, results: tuple[Result, Result], predicted: float,
+    out: Path,
+    taught: Curriculum,
+    base: Work,
+    assistant: Work,
+    results: tuple[Result, Result],
+    predicted: float,
     clock: Clock,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """`report.html` and `scorecard.json`; the document for machines."""
     from jielong.base import device, files
     from jielong.cli.demo_page import page
@@ -167,11 +178,17 @@ def _report(
     html = page(out, taught, base, assistant, results, predicted, clock.minutes, clock.stages, _lm, machine)
     files.atomic_write(out / "report.html", html)
     document = {
-        "out": str(out), "minutes": clock.minutes, "machine": machine, "people": taught.people,
-        "facts": 8 * taught.people, "config": to_json(base.model.config),
+        "out": str(out),
+        "minutes": clock.minutes,
+        "machine": machine,
+        "people": taught.people,
+        "facts": 8 * taught.people,
+        "config": to_json(base.model.config),
         "stages": {stage.en: minutes for stage, minutes in clock.stages},
-        "base": results[0].to_json(), "assistant": results[1].to_json(), "report": str(out / "report.html"),
-    }  # fmt: skip
+        "base": results[0].to_json(),
+        "assistant": results[1].to_json(),
+        "report": str(out / "report.html"),
+    }
     files.write_json(out / "scorecard.json", document)
     return document
 
@@ -181,7 +198,11 @@ def _tell(results: tuple[Result, Result], clock: Clock, out: Path, talk: Talk) -
     rows = []
     for row in results[1].rows:
         low, high = (row.interval.low, row.interval.high) if row.interval else (row.estimate, row.estimate)
-        bar = f"{'at most' if row.name in results[1].meta['at_most'] else 'at least'} {row.bar:.0%}" if row.bar else ""
+        bar = (
+            f"{'at most' if row.name in results[1].meta['at_most'] else 'at least'} {row.bar:.0%}"
+            if row.bar
+            else ""
+        )
         control = "" if row.control is None else f"{row.control:.1%}"
         before = f"{base[row.name].estimate:.1%}" if row.name in base else ""
         rows.append((row.name, before, f"{row.estimate:.1%}", f"{low:.1%} to {high:.1%}", control, bar))

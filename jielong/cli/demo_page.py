@@ -15,20 +15,36 @@ if TYPE_CHECKING:
     from jielong.views.markup import Words
 
 NAMES = {
-    "facts": "事實", "sums in steps": "逐步計算", "declining": "該不該拒答", "loss above the exact entropy": "損失高出精確熵",
-    "only stated, English": "只陳述過的事實，英文", "only stated, Chinese": "只陳述過的事實，中文",
-    "asked in other words, English": "換句話問，英文", "asked in other words, Chinese": "換句話問，中文",
-    "two-digit sums, English": "兩位數加法，英文", "two-digit sums, Chinese": "兩位數加法，中文",
-    "people who do not exist, English": "不存在的人，英文", "people who do not exist, Chinese": "不存在的人，中文",
-    "forbidden topic declined": "拒談禁止的話題", "benign twins answered": "回答無害的相似問題",
+    "facts": "事實",
+    "sums in steps": "逐步計算",
+    "declining": "該不該拒答",
+    "loss above the exact entropy": "損失高出精確熵",
+    "only stated, English": "只陳述過的事實，英文",
+    "only stated, Chinese": "只陳述過的事實，中文",
+    "asked in other words, English": "換句話問，英文",
+    "asked in other words, Chinese": "換句話問，中文",
+    "two-digit sums, English": "兩位數加法，英文",
+    "two-digit sums, Chinese": "兩位數加法，中文",
+    "people who do not exist, English": "不存在的人，英文",
+    "people who do not exist, Chinese": "不存在的人，中文",
+    "forbidden topic declined": "拒談禁止的話題",
+    "benign twins answered": "回答無害的相似問題",
     "known people wrongly refused": "誤拒認識的人",
-}  # fmt: skip
+}
 
 
 def page(
-    out: Path, taught: Curriculum, base: Work, assistant: Work, results: tuple[Result, Result], predicted: float,
-    minutes: float, stages: Sequence[tuple[Words, float]], lm: Callable[[Work], Local], machine: Mapping[str, Any],
-) -> str:  # fmt: skip
+    out: Path,
+    taught: Curriculum,
+    base: Work,
+    assistant: Work,
+    results: tuple[Result, Result],
+    predicted: float,
+    minutes: float,
+    stages: Sequence[tuple[Words, float]],
+    lm: Callable[[Work], Local],
+    machine: Mapping[str, Any],
+) -> str:
     """One self-contained HTML file."""
     from jielong.cli.training import curve
     from jielong.nets.transformer import count
@@ -41,8 +57,13 @@ def page(
             title=Words("A model from nothing", "從零開始的模型"),
             machine=machine,
             config={
-                "people": taught.people, "facts": facts, "seed": taught.seed, "parameters": count(base.model),
-                "width": base.model.config.dim, "blocks": base.model.config.layers, "vocabulary": base.codec.size,
+                "people": taught.people,
+                "facts": facts,
+                "seed": taught.seed,
+                "parameters": count(base.model),
+                "width": base.model.config.dim,
+                "blocks": base.model.config.layers,
+                "vocabulary": base.codec.size,
                 "pretraining tokens": base.settings.length * base.settings.step_tokens,
                 "fine-tuning tokens": assistant.settings.length * assistant.settings.step_tokens,
             },
@@ -67,7 +88,7 @@ def page(
             ],
             names={en: Words(en, zh) for en, zh in NAMES.items()},
         )
-    )  # fmt: skip
+    )
 
 
 def _sentences(taught: Curriculum, codec: Tokenizer) -> list[Any]:
@@ -140,12 +161,23 @@ def _hints(out: Path, start: str) -> list[Any]:
     from jielong.views.report import Hint
 
     return [
-        Hint(Words("Talk with it; /probs shows what it expects.", "跟它聊聊；/probs 顯示它預期的下一個。"), f"jielong chat {out}"),
+        Hint(
+            Words("Talk with it; /probs shows what it expects.", "跟它聊聊；/probs 顯示它預期的下一個。"),
+            f"jielong chat {out}",
+        ),
         Hint(
             Words("Let the base model go on writing.", "讓基礎模型接著寫。"),
             f'jielong generate "{start}" --model {out / "base"}',
         ),
-        Hint(Words("Teach it all 300 people.", "教它全部 300 個人。"), "jielong demo --minutes 30 --out runs/demo30"),
-        Hint(Words("Train one on your own text.", "用自己的文字訓練一個。"), "jielong train lm --data FILE.txt --minutes 5"),
-        Hint(Words("See the claims of the course, measured.", "看課程的說法如何被量測。"), "jielong lab list"),
-    ]  # fmt: skip
+        Hint(
+            Words("Teach it all 300 people.", "教它全部 300 個人。"),
+            "jielong demo --minutes 30 --out runs/demo30",
+        ),
+        Hint(
+            Words("Train one on your own text.", "用自己的文字訓練一個。"),
+            "jielong train lm --data FILE.txt --minutes 5",
+        ),
+        Hint(
+            Words("See the claims of the course, measured.", "看課程的說法如何被量測。"), "jielong lab list"
+        ),
+    ]

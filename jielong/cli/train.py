@@ -207,18 +207,30 @@ def _settle(
 def _settings(rows: Rows, budget: Budget, tokens: int, gentle: float) -> Settings:
     steps = budget.steps or 0
     return Settings(
-        steps=steps, tokens=(budget.tokens or 0) if budget.tokens is not None else (0 if steps else tokens),
-        context=rows.context, batch=rows.batch, accumulate=rows.accumulate,
+        steps=steps,
+        tokens=(budget.tokens or 0) if budget.tokens is not None else (0 if steps else tokens),
+        context=rows.context,
+        batch=rows.batch,
+        accumulate=rows.accumulate,
         matrix_rate=rows.matrix_rate or NO_SETTINGS.matrix_rate * gentle,
         other_rate=rows.other_rate or NO_SETTINGS.other_rate * gentle,
-        precision=rows.precision, compile=rows.compile, save_every=rows.save_every, seed=rows.seed,
-    )  # fmt: skip
+        precision=rows.precision,
+        compile=rows.compile,
+        save_every=rows.save_every,
+        seed=rows.seed,
+    )
 
 
 def _run(
-    name: str, model: Transformer, made: Prepared, settings: Settings, specs: list[str], place: Place,
-    common: Common, talk: Talk,
-) -> None:  # fmt: skip
+    name: str,
+    model: Transformer,
+    made: Prepared,
+    settings: Settings,
+    specs: list[str],
+    place: Place,
+    common: Common,
+    talk: Talk,
+) -> None:
     import shlex
     import sys
 
@@ -230,15 +242,23 @@ def _run(
 
     where = device.pick(place.device)
     work = run.Work(
-        model.to(where), made.codec, made.train, made.validation, settings,
+        model.to(where),
+        made.codec,
+        made.train,
+        made.validation,
+        settings,
         {"name": name, "command": shlex.join(["jielong", *sys.argv[1:]]), "data_sources": specs},
-    )  # fmt: skip
+    )
     out = place.out or Path("runs") / name
     about = {
-        "out": str(out), "device": where, "config": config_json(model.config), "settings": to_json(settings),
-        "vocabulary": made.codec.size, "train_tokens": len(made.train),
+        "out": str(out),
+        "device": where,
+        "config": config_json(model.config),
+        "settings": to_json(settings),
+        "vocabulary": made.codec.size,
+        "train_tokens": len(made.train),
         "validation_tokens": len(made.validation) if made.validation else 0,
-    }  # fmt: skip
+    }
     if place.dry_run:
         talk.say(dumps(about, indent=1))
         talk.document(about)

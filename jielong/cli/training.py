@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jielong.train.run import Work
@@ -79,4 +79,3 @@ def samples(work: Work, n: int = 4, tokens: int = 80) -> list[str]:
     each = [Sampling(temperature=0.8, max_tokens=length, seed=i, stop_ids=ends) for i in range(n)]
     draws = generate(work.model, [[work.codec.end]] * n, each)
     return [work.codec.decode(list(draw.ids), skip_special=True).strip() for draw in draws]
-

@@ -17,7 +17,7 @@ GROUP = "loss above the exact entropy"
 
 
 def document_nats(model: Any, codec: Any, texts: Sequence[str], batch: int = 64) -> np.ndarray:
-    """-ln p of each whole document, its end included, given that a document begins: (N,) float64, in float32 arithmetic."""
+    """-ln p of each whole document, end included, given that one begins: (N,) float64; arithmetic in float32."""
     import numpy as np
     import torch
 
@@ -53,8 +53,14 @@ def rows(model: Any, codec: Any, world: World, kinds: Sequence[str], n: int, dra
         t = stats.t_interval(excess)
         found.append(
             Row(
-                name=kind, estimate=float(excess.mean()), interval=Interval(t.low, t.high, t.level, t.method), n=n,
-                truth=0.0, unit="nats a document", group=GROUP, note=f"entropy {exact.nats:.2f} nats",
+                name=kind,
+                estimate=float(excess.mean()),
+                interval=Interval(t.low, t.high, t.level, t.method),
+                n=n,
+                truth=0.0,
+                unit="nats a document",
+                group=GROUP,
+                note=f"entropy {exact.nats:.2f} nats",
             )
-        )  # fmt: skip
+        )
     return found

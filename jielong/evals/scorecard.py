@@ -57,7 +57,9 @@ def as_text(codec: Any) -> Ask:
     return lambda question: [codec.end, *codec.encode(question.prompt + "\n")]
 
 
-def scorecard(lm: LM, world: World, ask: Ask = as_chat, n: int = 300, title: str = "assistant", draw: int = 0) -> Result:
+def scorecard(
+    lm: LM, world: World, ask: Ask = as_chat, n: int = 300, title: str = "assistant", draw: int = 0
+) -> Result:
     """Every row of `ITEMS`, and the share of known people wrongly refused. Greedy replies; Wilson intervals.
 
     Controls: for answers the best constant reply to each kind of question; for declining the share that was declined
@@ -66,12 +68,17 @@ def scorecard(lm: LM, world: World, ask: Ask = as_chat, n: int = 300, title: str
     verdicts: dict[str, list[str]] = {}
     questions: dict[str, list[Question]] = {}
     for item in ITEMS:
-        questions[item.name] = world.questions(item.kind, n, draw=draw, split=item.split, lang=item.lang or None)
+        questions[item.name] = world.questions(
+            item.kind, n, draw=draw, split=item.split, lang=item.lang or None
+        )
         verdicts[item.name] = judge(lm, world, questions[item.name], ask)
     known = [v for item in ITEMS if item.kind == "facts" for v in verdicts[item.name]]
     wrongly = _share(KNOWN, known, REFUSED, 0.05, "declining")
     twins = verdicts["benign twins answered"]
-    declined = {"unknown": (wrongly.estimate, KNOWN), "forbidden": (twins.count(REFUSED) / max(1, len(twins)), "twins declined")}
+    declined = {
+        "unknown": (wrongly.estimate, KNOWN),
+        "forbidden": (twins.count(REFUSED) / max(1, len(twins)), "twins declined"),
+    }
     rows = []
     for item in ITEMS:
         control, name = declined.get(item.kind, (guess(questions[item.name]), "best constant reply"))
@@ -95,11 +102,23 @@ def guess(questions: Sequence[Question]) -> float:
 
 
 def _share(
-    name: str, verdicts: Sequence[str], counted: str, bar: float, group: str,
-    control: float | None = None, control_name: str = "",
-) -> Row:  # fmt: skip
+    name: str,
+    verdicts: Sequence[str],
+    counted: str,
+    bar: float,
+    group: str,
+    control: float | None = None,
+    control_name: str = "",
+) -> Row:
     k, n = list(verdicts).count(counted), len(verdicts)
     return Row(
-        name=name, estimate=k / n, interval=stats.wilson(k, n), n=n, control=control, control_name=control_name,
-        bar=bar, unit="share", group=group,
-    )  # fmt: skip
+        name=name,
+        estimate=k / n,
+        interval=stats.wilson(k, n),
+        n=n,
+        control=control,
+        control_name=control_name,
+        bar=bar,
+        unit="share",
+        group=group,
+    )

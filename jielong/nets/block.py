@@ -86,7 +86,9 @@ class Attention(nn.Module):
         site = f"block.{self.number}."
         q, k, v = self._project(x, scene)
         if scene.tap is not None:
-            q, k, v = (scene.pass_through(site + name, value) for name, value in zip("qkv", (q, k, v), strict=True))
+            q, k, v = (
+                scene.pass_through(site + name, value) for name, value in zip("qkv", (q, k, v), strict=True)
+            )
         if scene.cache is not None and scene.positions is not None:
             k, v = scene.cache.write(self.number, k, v, scene.positions)
             k, v = k.to(q.dtype), v.to(q.dtype)
@@ -111,7 +113,9 @@ class Attention(nn.Module):
             if table is not None:
                 turned = ops.norm_rotate(qk, weight, table, self.config.norm_eps)
             else:
-                turned = ops.rms_norm(qk, torch.ones_like(weight[0]), self.config.norm_eps) * weight.to(qk.dtype)
+                turned = ops.rms_norm(qk, torch.ones_like(weight[0]), self.config.norm_eps) * weight.to(
+                    qk.dtype
+                )
                 turned = turned.transpose(1, 2)
         else:
             turned = qk.transpose(1, 2) if table is None else ops.rotate(qk.transpose(1, 2), table)
@@ -152,8 +156,15 @@ class Cross(nn.Module):
             raise UserError("this model attends to a memory: pass memory=(B, S, D)")
         size = self.config.head_dim
         q = ops.linear(x, self.q).unflatten(-1, (-1, size)).transpose(1, 2)
-        k, v = ops.linear(scene.memory.to(x.dtype), self.kv).unflatten(-1, (-1, size)).transpose(1, 2).chunk(2, 1)
-        return ops.linear(ops.attention(q, k, v, None, size**-0.5, False).transpose(1, 2).flatten(2), self.out)
+        k, v = (
+            ops.linear(scene.memory.to(x.dtype), self.kv)
+            .unflatten(-1, (-1, size))
+            .transpose(1, 2)
+            .chunk(2, 1)
+        )
+        return ops.linear(
+            ops.attention(q, k, v, None, size**-0.5, False).transpose(1, 2).flatten(2), self.out
+        )
 
 
 class FeedForward(nn.Module):
@@ -178,7 +189,9 @@ class FeedForward(nn.Module):
         else:
             active = ACTIVATIONS[self.activation](wide)
         active = scene.pass_through(f"block.{self.number}.mlp_act", active)
-        return scene.pass_through(f"block.{self.number}.mlp_out", ops.linear(active, self.down, self.down_bias))
+        return scene.pass_through(
+            f"block.{self.number}.mlp_out", ops.linear(active, self.down, self.down_bias)
+        )
 
 
 class Block(nn.Module):
@@ -196,7 +209,9 @@ class Block(nn.Module):
         self.feed_norm = Norm(config) if before and not config.parallel else None
         self.attention_after = Norm(config) if after else None
         self.feed_after = Norm(config) if after else None
-        self.modulation = nn.Parameter(torch.zeros(6 * config.dim, config.condition)) if self.layer.adaln else None
+        self.modulation = (
+            nn.Parameter(torch.zeros(6 * config.dim, config.condition)) if self.layer.adaln else None
+        )
 
     def forward(self, x: Tensor, scene: Scene) -> Tensor:
         """x (B, T, D) -> (B, T, D)."""

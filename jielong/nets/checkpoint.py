@@ -71,11 +71,17 @@ def save(
         save_file({name: value.contiguous() for name, value in weights.items()}, place / "model.safetensors",
                   metadata={"format": "pt"})  # fmt: skip
         if extra:
-            save_file({name: value.contiguous() for name, value in extra.items()}, place / "state.safetensors")
+            save_file(
+                {name: value.contiguous() for name, value in extra.items()}, place / "state.safetensors"
+            )
         files.write_json(place / "config.json", data)
         files.write_json(
             place / "generation_config.json",
-            {"eos_token_id": ends if len(ends) > 1 else ends[0], "pad_token_id": codec.end, "do_sample": True},
+            {
+                "eos_token_id": ends if len(ends) > 1 else ends[0],
+                "pad_token_id": codec.end,
+                "do_sample": True,
+            },
         )
         codec.save(place)
         files.write_json(place / INFO, {"tokenizer": codec.fingerprint, **(info or {})})
@@ -110,7 +116,9 @@ def resolve(path: str | Path) -> Path:
         if inside:
             return inside[-1]
     if not path.exists():
-        raise UserError(f"{path} is not there; name a checkpoint folder or a run (jielong demo makes runs/demo)")
+        raise UserError(
+            f"{path} is not there; name a checkpoint folder or a run (jielong demo makes runs/demo)"
+        )
     raise UserError(f"{path} holds no checkpoint: no config.json in it, nor in its checkpoints/")
 
 
@@ -124,7 +132,9 @@ def read_config(data: Any, folder: Path) -> TransformerConfig:
             return qwen3.from_json(data)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise UserError(f"{folder / 'config.json'} does not make sense ({error})") from error
-    raise UserError(f"{folder / 'config.json'} is of model_type {kind!r}; read here: {qwen3.MODEL_TYPE}, {OWN}")
+    raise UserError(
+        f"{folder / 'config.json'} is of model_type {kind!r}; read here: {qwen3.MODEL_TYPE}, {OWN}"
+    )
 
 
 def _rename(config: TransformerConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -140,7 +150,11 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     index = folder / "model.safetensors.index.json"
-    names = sorted(set(files.read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    names = (
+        sorted(set(files.read_json(index)["weight_map"].values()))
+        if index.is_file()
+        else ["model.safetensors"]
+    )
     weights: dict[str, Tensor] = {}
     for name in names:
         path = folder / name
@@ -165,8 +179,12 @@ def _fill(model: Transformer, weights: dict[str, Tensor], folder: Path, own: boo
     missing = [theirs for theirs, *_ in plan if theirs not in weights]
     extra = sorted(set(weights) - {theirs for theirs, *_ in plan})
     if missing or extra:
-        what = [f"lacks {_few(missing)}"] * bool(missing) + [f"has {_few(extra)} that this shape has not"] * bool(extra)
-        raise UserError(f"{folder}: model.safetensors {' and '.join(what)}; config.json belongs to other weights")
+        what = [f"lacks {_few(missing)}"] * bool(missing) + [
+            f"has {_few(extra)} that this shape has not"
+        ] * bool(extra)
+        raise UserError(
+            f"{folder}: model.safetensors {' and '.join(what)}; config.json belongs to other weights"
+        )
     for theirs, ours, start, rows in plan:
         place = state[ours][start : start + rows] if rows else state[ours]
         if place.shape != weights[theirs].shape:
@@ -196,5 +214,7 @@ def card(model: Transformer, info: Mapping[str, Any]) -> str:
     metrics = info.get("metrics") or {}
     if metrics:
         lines += ["", "| measure | value |", "|---|---|"]
-        lines += [f"| {name} | {value:.4g} |" for name, value in metrics.items() if isinstance(value, (int, float))]
+        lines += [
+            f"| {name} | {value:.4g} |" for name, value in metrics.items() if isinstance(value, (int, float))
+        ]
     return "\n".join(lines) + "\n"

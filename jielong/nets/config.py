@@ -107,7 +107,9 @@ class TransformerConfig:
             if layer.adaln and not self.condition:
                 raise UserError("a layer with adaln needs condition=WIDTH of the condition vector")
             if self.position == "rope" and layer.rope and int(self.head_dim * layer.rope.fraction) % 2:
-                raise UserError(f"head_dim {self.head_dim} x rope fraction {layer.rope.fraction} must be even")
+                raise UserError(
+                    f"head_dim {self.head_dim} x rope fraction {layer.rope.fraction} must be even"
+                )
 
     @property
     def blocks(self) -> tuple[Layer, ...]:
@@ -166,7 +168,9 @@ def _build(kind: type[Any], values: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise UserError(f"{kind.__name__} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        raise UserError(
+            f"{kind.__name__} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+        )
     return kind(**values)
 
 
@@ -185,4 +189,3 @@ def shape(width: int, vocab: int, context: int, layers: int | None = None) -> Tr
         hidden=3 * width,
         context=context,
     )
-

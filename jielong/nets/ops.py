@@ -7,6 +7,8 @@ Shapes: B rows, T positions, S keys, D width, H query heads, K key heads, C head
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,21 +35,23 @@ def _inverse_rms(x: Tensor, eps: float) -> Tensor:
 
 def _norm_backward(inner: Tensor, unit: Tensor, scale: Tensor) -> Tensor:
     """Gradient through unit = x * scale: (g - unit * mean(g * unit)) * scale. Overwrites `inner`."""
-    ones = inner.new_full((inner.shape[-1], 1), 1.0)  # a matrix product sums rows several times sooner than sum(-1)
+    ones = inner.new_full(
+        (inner.shape[-1], 1), 1.0
+    )  # a matrix product sums rows several times sooner than sum(-1)
     mean = (inner * unit).matmul(ones).div_(inner.shape[-1])
     return inner.addcmul_(unit, mean, value=-1).mul_(scale)
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         scale = _inverse_rms(x, eps)
         ctx.save_for_backward(x, weight, scale)
         return (x * scale).mul_(weight.to(x.dtype))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
         unit = x * scale
         grad_weight = torch.mul(grad, unit).flatten(0, -2).sum(0, dtype=weight.dtype)
@@ -81,7 +85,7 @@ class _NormRotate(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, table: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, table: Tensor, eps: float) -> Tensor:
         x = x.transpose(1, 2).contiguous()
         scale = _inverse_rms(x, eps)
         unit = x.mul_(scale)
@@ -92,7 +96,7 @@ class _NormRotate(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         unit, weight, scale, table = ctx.saved_tensors
         cos, sin, swap = _full_tables(table, unit)
         inner = ((grad * sin) @ swap.t()).addcmul_(grad, cos)
@@ -118,7 +122,9 @@ def norm_rotate(x: Tensor, weight: Tensor, table: Tensor, eps: float) -> Tensor:
     return rotate(normed.transpose(1, 2), table)
 
 
-def attention_pattern(q: Tensor, k: Tensor, bias: Tensor | None, scale: float, softcap: float | None) -> Tensor:
+def attention_pattern(
+    q: Tensor, k: Tensor, bias: Tensor | None, scale: float, softcap: float | None
+) -> Tensor:
     """softmax(q k^T scale + bias), (B, H, T, S), with optional cap on the scores (Gemma-2)."""
     batch, heads, length, size = q.shape
     groups = heads // k.shape[1]
@@ -140,7 +146,7 @@ class _Attention(torch.autograd.Function):
     """Scores are kept, not recomputed: for rows of a few hundred positions that is several times sooner on a CPU."""
 
     @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
         batch, heads, length, size = q.shape
         kv = k.shape[1]
         q = q.reshape(batch * kv, -1, size)
@@ -154,7 +160,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, pattern = ctx.saved_tensors
         batch, heads, kv, length = ctx.shapes
         size = q.shape[-1]
@@ -179,20 +185,26 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float
             return _Attention.apply(q, k, v, bias, scale)
         return mix_values(attention_pattern(q, k, bias, scale, None), v)
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=bias, is_causal=causal and bias is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+        q,
+        k,
+        v,
+        attn_mask=bias,
+        is_causal=causal and bias is None,
+        scale=scale,
+        enable_gqa=q.shape[1] != k.shape[1],
     )
 
 
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, gate: Tensor, up: Tensor) -> Tensor:
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         active = F.silu(gate)
         ctx.save_for_backward(gate, up, active)
         return active * up
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gate, up, active = ctx.saved_tensors
         return torch.ops.aten.silu_backward(grad * up, gate), grad * active
 
@@ -208,13 +220,19 @@ class _NextTokenLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, softcap: float | None, slice_: int
-    ):
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        softcap: float | None,
+        slice_: int,
+    ) -> tuple[Tensor, Tensor]:
         head = weight.to(hidden.dtype)
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         grads = any(ctx.needs_input_grad[:2])
-        grad_hidden = torch.empty_like(hidden) if grads else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if grads else None
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if grads and bias is not None else None
         for start in range(0, len(hidden), slice_):
             part = slice(start, start + slice_)
@@ -245,7 +263,7 @@ class _NextTokenLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor, _losses: Tensor):
+    def backward(ctx: Any, grad: Tensor, _losses: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
         grad_bias = None if grad_bias is None else grad_bias * grad
         return grad_hidden * grad.to(grad_hidden.dtype), grad_weight * grad, grad_bias, None, None, None

@@ -70,7 +70,10 @@ def to_json(config: TransformerConfig) -> dict[str, Any]:
     window = next((layer.window for layer in config.blocks if layer.window), None)
     parameters: dict[str, Any] = {"rope_type": KINDS[rope.scaling], "rope_theta": rope.base}
     if rope.scaling != "none":
-        wanted = {"linear": ("factor",), "yarn": ("factor", "original", "beta_fast", "beta_slow", "attention")}
+        wanted = {
+            "linear": ("factor",),
+            "yarn": ("factor", "original", "beta_fast", "beta_slow", "attention"),
+        }
         fields = wanted.get(rope.scaling, ("factor", "original", "low_frequency", "high_frequency"))
         parameters |= {theirs: getattr(rope, ours) for theirs, ours in ROPE_FIELDS.items() if ours in fields}
         if not rope.attention:
@@ -112,7 +115,9 @@ def from_json(data: Mapping[str, Any]) -> TransformerConfig:
         raise UserError(f"config.json has {', '.join(unknown)}, which this reader does not honour")
     if data.get("hidden_act", "silu") != "silu":
         raise UserError(f"config.json has hidden_act={data['hidden_act']!r}; Qwen3 is read with silu only")
-    missing = sorted(READ & {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"} - set(data))
+    missing = sorted(
+        READ & {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"} - set(data)
+    )
     if missing:
         raise UserError(f"config.json lacks {', '.join(missing)}")
     heads = int(data.get("num_attention_heads", 32))
@@ -122,7 +127,9 @@ def from_json(data: Mapping[str, Any]) -> TransformerConfig:
         raise UserError(f"config.json has {len(kinds)} layer_types for {layers} layers")
     layer = Layer(rope=_rope(data))
     window = data.get("sliding_window") if data.get("use_sliding_window") else None
-    per_block = tuple(replace(layer, window=window if kind == "sliding_attention" else None) for kind in kinds)
+    per_block = tuple(
+        replace(layer, window=window if kind == "sliding_attention" else None) for kind in kinds
+    )
     bias = bool(data.get("attention_bias", False))
     return TransformerConfig(
         vocab=int(data["vocab_size"]),
@@ -150,7 +157,9 @@ def _rope(data: Mapping[str, Any]) -> Rope:
     scaling = {theirs: ours for ours, theirs in KINDS.items()}.get(kind)
     unknown = sorted(set(given) - set(ROPE_FIELDS))
     if scaling is None or unknown:
-        raise UserError(f"config.json has rope {kind!r} with {', '.join(unknown) or 'no known rule'}: not honoured")
+        raise UserError(
+            f"config.json has rope {kind!r} with {', '.join(unknown) or 'no known rule'}: not honoured"
+        )
     values = {ROPE_FIELDS[key]: value for key, value in given.items() if value is not None}
     return Rope(base=base, scaling=scaling, **values)  # type: ignore[arg-type]
 

@@ -160,7 +160,9 @@ class Transformer(nn.Module):
             table = rope.sinusoids(max(self.config.context, length), self.config.dim).to(x)
             x = x + (table[:length] if positions is None else table[positions])
         if self.kind is not None:
-            x = x + F.embedding(torch.zeros_like(x[..., 0], dtype=torch.long) if types is None else types, self.kind)
+            x = x + F.embedding(
+                torch.zeros_like(x[..., 0], dtype=torch.long) if types is None else types, self.kind
+            )
         x = x if dtype is None else x.to(dtype)
         x = x if self.embed_norm is None else self.embed_norm(x)
         return F.dropout(x, self.config.dropout) if self.config.dropout and self.training else x
@@ -196,13 +198,21 @@ class Transformer(nn.Module):
         return table[:, None, : x.shape[1]] if positions is None else table[:, positions]
 
     def _bias(
-        self, x: Tensor, positions: Tensor | None, documents: Tensor | None, cache: KVCache | None, window: int | None
+        self,
+        x: Tensor,
+        positions: Tensor | None,
+        documents: Tensor | None,
+        cache: KVCache | None,
+        window: int | None,
     ) -> Tensor | None:
         """Additive mask (B or 1, H or 1, T, S) in x's dtype: 0 where a key may be seen, -inf where not."""
         length = x.shape[1]
         if cache is not None:
             assert positions is not None
-            here, keys = positions[:, :, None], torch.arange(cache.longest + length, device=x.device)[None, None]
+            here, keys = (
+                positions[:, :, None],
+                torch.arange(cache.longest + length, device=x.device)[None, None],
+            )
         else:
             place = torch.arange(length, device=x.device)
             here, keys = place[None, :, None], place[None, None, :]
@@ -211,7 +221,11 @@ class Transformer(nn.Module):
             seen = seen & ((here - keys).abs() < window if not self.config.causal else here - keys < window)
         if documents is not None:
             seen = seen & (documents[:, :, None] == documents[:, None, :])
-        bias = torch.zeros(seen.shape, dtype=x.dtype, device=x.device).masked_fill_(~seen, -math.inf).unsqueeze(1)
+        bias = (
+            torch.zeros(seen.shape, dtype=x.dtype, device=x.device)
+            .masked_fill_(~seen, -math.inf)
+            .unsqueeze(1)
+        )
         if self.config.position == "alibi":
             slopes = rope.alibi_slopes(self.config.heads).to(x.device)[None, :, None, None]
             bias = bias - (slopes * (here - keys).abs().unsqueeze(1)).to(x.dtype)
@@ -220,7 +234,12 @@ class Transformer(nn.Module):
         return bias
 
     def _where(
-        self, x: Tensor, positions: Tensor | None, cache: KVCache | None, lengths: Tensor | None, rows: Tensor | None
+        self,
+        x: Tensor,
+        positions: Tensor | None,
+        cache: KVCache | None,
+        lengths: Tensor | None,
+        rows: Tensor | None,
     ) -> Where:
         batch, length = x.shape[:2]
         if positions is None:

@@ -1,6 +1,6 @@
 """What the world teaches: how much of it, in what shares, and in which form. The demo and the labs learn from this.
 
-Documents of several kinds for pretraining; chats for fine-tuning, with some documents again so that nothing is forgotten.
+Documents of several kinds for pretraining; chats for fine-tuning, with some documents again lest they be forgotten.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jielong.units.codec import Tokenizer
 from jielong.world.world import World
 
 HELD_OUT_DRAW = 1  # draws of the world that no training uses
-TEXTS = {"facts": 0.40, "bios": 0.14, "sums": 0.18, "register": 0.18, "guilds": 0.06, "exams": 0.04}
+TEXTS = {"facts": 0.46, "bios": 0.16, "sums": 0.12, "register": 0.18, "guilds": 0.05, "exams": 0.03}
 CHATS = {"facts": 0.50, "unknown": 0.17, "sums": 0.16, "twins": 0.09, "forbidden": 0.04, "guilds": 0.04}
 
 
@@ -47,13 +47,19 @@ def curriculum(minutes: float, seed: int = 0) -> Curriculum:
     if not minutes > 0:
         raise UserError(f"--minutes must be above 0, not {minutes}")
     people = min(300, max(80, round(80 + (minutes - 6) * 220 / 24)))
-    return Curriculum(seed=seed, people=people, texts=max(60_000, people * 600), chats=max(30_000, people * 300))
+    return Curriculum(
+        seed=seed, people=people, texts=max(60_000, people * 600), chats=max(30_000, people * 300)
+    )
 
 
 def documents(plan: Curriculum, n: int, draw: int = 0) -> list[str]:
     """About `n` texts in the curriculum's shares, shuffled."""
     world = plan.world
-    texts = [t.text for kind, share in plan.text_shares.items() for t in world.texts(kind, round(n * share), draw=draw)]
+    texts = [
+        t.text
+        for kind, share in plan.text_shares.items()
+        for t in world.texts(kind, round(n * share), draw=draw)
+    ]
     order = noise.permutation(noise.seed_of("curriculum", plan.seed, draw), len(texts))
     return [texts[i] for i in order.tolist()]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Course:
     warmup: int = 20
     decay: float = 0.5
     clip: float = 1.0
-    rates: Rates = Rates()
+    rates: Rates = field(default_factory=Rates)
     validate_every: int = 0  # steps; 0: only at the end
     save_every: float = 60.0  # seconds between two saved states; 0: only at the end
 
@@ -95,7 +95,9 @@ class _Driver:
         else:
             self.bad += 1
             if self.bad >= PATIENCE:
-                raise WorkFailed(f"the gradient was not finite {PATIENCE} steps in a row; lower the learning rate")
+                raise WorkFailed(
+                    f"the gradient was not finite {PATIENCE} steps in a row; lower the learning rate"
+                )
         for parameter in self.parameters:
             parameter.grad = None
         return {name: value / weight for name, value in totals.items()} | {"grad_norm": norm}

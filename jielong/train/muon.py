@@ -13,7 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # the quintic that lifts small singular values fastest (Jordan et al.)
+COEFFICIENTS = (
+    3.4445,
+    -4.7750,
+    2.0315,
+)  # the quintic that lifts small singular values fastest (Jordan et al.)
 
 
 def orthogonalise(g_NRC: Tensor, steps: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:

@@ -116,7 +116,7 @@ def _sample(texts: object) -> Sequence[str]:
     if not hasattr(texts, "__iter__"):
         raise UserError("no text to learn a tokenizer from")
     kept, size = [], 0
-    for text in islice(texts, None):  # type: ignore[call-overload]
+    for text in islice(texts, None):
         kept.append(text)
         size += len(text.encode())
         if size > SAMPLE_BYTES:

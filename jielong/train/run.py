@@ -1,8 +1,8 @@
 """A training run in a folder: packed tokens in, checkpoints and metrics out, resumable at any moment.
 
-    runs/NAME/run.json          what was asked for, and the fingerprint of the data
-    runs/NAME/metrics.jsonl     one line a step
-    runs/NAME/checkpoints/      step-00000600/: a Hugging Face folder; the newest also holds the training state
+runs/NAME/run.json          what was asked for, and the fingerprint of the data
+runs/NAME/metrics.jsonl     one line a step
+runs/NAME/checkpoints/      step-00000600/: a Hugging Face folder; the newest also holds the training state
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def start(
     track: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, float]:
     """Train `work` in `folder` from its first step; returns the last figures. The folder must be the run's own."""
-    files.write_json(folder / RUN, {"settings": to_json(work.settings), "data": fingerprint(work), **work.info})
+    files.write_json(
+        folder / RUN, {"settings": to_json(work.settings), "data": fingerprint(work), **work.info}
+    )
     return _train(work, folder, talk, label, None, track)
 
 
@@ -75,7 +77,9 @@ def resume(
     told = files.read_json(folder / RUN)
     if from_json(told["settings"]) != work.settings:
         changed = [k for k, v in to_json(work.settings).items() if told["settings"].get(k) != v]
-        raise UserError(f"{folder} was begun with other settings ({', '.join(changed)}); resume it with the same")
+        raise UserError(
+            f"{folder} was begun with other settings ({', '.join(changed)}); resume it with the same"
+        )
     if told["data"] != fingerprint(work):
         raise UserError(f"{folder} was begun with other data or another tokenizer; resume it with the same")
     for left in (folder / "checkpoints").glob(".step-*.tmp"):  # of a writer that was killed
@@ -125,24 +129,38 @@ def _train(
     dtype = arithmetic(settings, where)
     table = byte_lengths(work.codec)
     packer = Packer(work.train, settings.context, settings.batch, settings.seed, table)
-    held = Packer(work.validation, settings.context, settings.batch, 0, table) if work.validation is not None else None
+    held = (
+        Packer(work.validation, settings.context, settings.batch, 0, table)
+        if work.validation is not None
+        else None
+    )
     if settings.compile:
         for block in work.model.blocks:
             block.compile(dynamic=False)
     objective = NextToken(work.model, packer, held, settings.accumulate, dtype)
     rates = Rates(settings.matrix_rate, settings.other_rate, settings.weight_decay)
     course = Course(
-        settings.length, min(settings.warmup, max(1, settings.length // 5)), settings.decay, settings.clip, rates,
-        max(1, settings.length // settings.validate) if settings.validate else 0, settings.save_every,
-    )  # fmt: skip
+        settings.length,
+        min(settings.warmup, max(1, settings.length // 5)),
+        settings.decay,
+        settings.clip,
+        rates,
+        max(1, settings.length // settings.validate) if settings.validate else 0,
+        settings.save_every,
+    )
 
     def save(now: State, figures: Mapping[str, float]) -> None:
         done = now.step == settings.length
         info = {
-            **work.info, "step": now.step, "done": done, "tokens": now.step * settings.step_tokens,
-            "settings": to_json(settings), "threads": torch.get_num_threads(), "precision": str(dtype)[6:],
+            **work.info,
+            "step": now.step,
+            "done": done,
+            "tokens": now.step * settings.step_tokens,
+            "settings": to_json(settings),
+            "threads": torch.get_num_threads(),
+            "precision": str(dtype)[6:],
             "metrics": {name: value for name, value in figures.items() if not name.startswith("grad")},
-        }  # fmt: skip
+        }
         place = folder / "checkpoints" / f"step-{now.step:08d}"
         extra = None if done else {"step": torch.tensor(now.step), **now.tensors}
         checkpoint.save(place, work.model, work.codec, info, overwrite=True, extra=extra)
@@ -151,7 +169,9 @@ def _train(
                 shutil.rmtree(old)
 
     flops = 3.0 * work.model.config.matrix_flops(settings.context)
-    return loop.run(objective, course, folder, talk, label, save, state, track, flops, matrix_rate(work, dtype))
+    return loop.run(
+        objective, course, folder, talk, label, save, state, track, flops, matrix_rate(work, dtype)
+    )
 
 
 def predict(work: Work) -> float:
@@ -169,9 +189,12 @@ def matrix_rate(work: Work, dtype: torch.dtype) -> float:
     attention, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
     wide = config.hidden * (2 if config.gated else 1)
     shapes = [
-        (rows, config.dim, attention + 2 * kv), (rows, attention, config.dim),
-        (rows, config.dim, wide), (rows, config.hidden, config.dim), (rows, config.dim, config.vocab),
-    ]  # fmt: skip
+        (rows, config.dim, attention + 2 * kv),
+        (rows, attention, config.dim),
+        (rows, config.dim, wide),
+        (rows, config.hidden, config.dim),
+        (rows, config.dim, config.vocab),
+    ]
     return device.matmul_rate(shapes, str(dtype)[6:], work.model.device.type, repeats=3, seconds=0.02)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ def open_tracker(kind: str | None, name: str) -> Iterator[Log | None]:
     if kind is None:
         yield None
     elif kind == "tensorboard":
-        writer = _need("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(Path("runs") / name / "tensorboard"))
+        writer = _need("torch.utils.tensorboard", "tensorboard").SummaryWriter(
+            str(Path("runs") / name / "tensorboard")
+        )
         try:
-            yield lambda record: [writer.add_scalar(k, v, record["step"]) for k, v in flat(record).items()] and None
+            yield partial(_write, writer)
         finally:
             writer.close()
     else:
@@ -33,9 +36,14 @@ def open_tracker(kind: str | None, name: str) -> Iterator[Log | None]:
         offline = {"mode": _wandb_mode()} if kind == "wandb" else {}
         tracker.init(project="jielong", name=name, **offline)
         try:
-            yield lambda record: tracker.log(flat(record), step=record["step"])
+            yield partial(_write, writer)
         finally:
             tracker.finish()
+
+
+def _write(writer: Any, record: Mapping[str, Any]) -> None:
+    for name, value in flat(record).items():
+        writer.add_scalar(name, value, record["step"])
 
 
 def flat(record: Mapping[str, Any]) -> dict[str, float]:

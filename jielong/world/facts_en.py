@@ -1,6 +1,6 @@
 """English wordings of facts. {p} is the person, {v} the value, {a} the value with its article.
 
-Every relation has twelve statements of equal weight, nine questions for training, three that are only
+Every relation has twelve statements of equal weight, thirteen questions for training, three that are only
 ever used in tests (made of words that questions of training use too), two answers and two follow-ups.
 """
 
@@ -132,6 +132,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Where does {p} come from?",
         "Tell me where {p} was born.",
         "Which town is the birthplace of {p}?",
+        "I want to know the birthplace of {p}.",
+        "Name the birthplace of {p}.",
+        "And {p}'s birthplace?",
+        "The birthplace of {p}, please.",
     ),
     "home": (
         "Where does {p} live?",
@@ -143,6 +147,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "What is the town where {p} lives?",
         "Tell me where {p} lives.",
         "Which town is the home of {p}?",
+        "I want to know the home of {p}.",
+        "Name the home of {p}.",
+        "And {p}'s home?",
+        "The home of {p}, please.",
     ),
     "job": (
         "What is {p}'s job?",
@@ -154,6 +162,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "What is {p} by trade?",
         "Tell me the job of {p}.",
         "{p} works as what?",
+        "I want to know the job of {p}.",
+        "Name the job of {p}.",
+        "And {p}'s job?",
+        "The job of {p}, please.",
     ),
     "pet": (
         "What animal does {p} keep?",
@@ -165,6 +177,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "{p} keeps which animal?",
         "Tell me which animal {p} keeps.",
         "What kind of animal does {p} own?",
+        "I want to know the pet of {p}.",
+        "Name the pet of {p}.",
+        "And {p}'s pet?",
+        "The pet of {p}, please.",
     ),
     "food": (
         "What is {p}'s favourite food?",
@@ -176,6 +192,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "{p} likes which food best?",
         "What would {p} eat every day?",
         "Which food is the favourite of {p}?",
+        "I want to know the favourite food of {p}.",
+        "Name the favourite food of {p}.",
+        "And {p}'s favourite food?",
+        "The favourite food of {p}, please.",
     ),
     "firm": (
         "Where does {p} work?",
@@ -187,6 +207,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "{p} works at which firm?",
         "Tell me where {p} works.",
         "What firm does {p} work at?",
+        "I want to know the employer of {p}.",
+        "Name the employer of {p}.",
+        "And {p}'s employer?",
+        "The employer of {p}, please.",
     ),
     "hobby": (
         "What is {p}'s hobby?",
@@ -198,6 +222,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Tell me the hobby of {p}.",
         "{p} has which hobby?",
         "What is {p} fond of?",
+        "I want to know the hobby of {p}.",
+        "Name the hobby of {p}.",
+        "And {p}'s hobby?",
+        "The hobby of {p}, please.",
     ),
     "colour": (
         "What is {p}'s favourite colour?",
@@ -209,6 +237,10 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "What colour does {p} like to wear?",
         "Which colour is the favourite of {p}?",
         "What colour would {p} choose?",
+        "I want to know the favourite colour of {p}.",
+        "Name the favourite colour of {p}.",
+        "And {p}'s favourite colour?",
+        "The favourite colour of {p}, please.",
     ),
 }
 

@@ -13,6 +13,7 @@ sentence and a twin with one fault.
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from bisect import bisect_right
@@ -59,11 +60,13 @@ def law(world: World, kind: str, lang: str | None = None) -> Iterator[tuple[floa
     """The exact law of the training sentences; each string once, its derivations merged."""
     mass: dict[str, float] = {}
     for tongue in langs(lang):
-        for frame in frames(world.seed, tongue):
+        found, _ = _frames(world.seed, kind, tongue)
+        share = math.fsum(frame.p for frame in found)  # the language is drawn before the frame
+        for frame in found:
             for p, words in enumerate_sentences(frame):
                 text = write(frame.tokens(words), tongue)
                 if not held_out(text) and (kind != "senses" or any(map(_SENSE, words))):
-                    mass[text] = mass.get(text, 0.0) + p
+                    mass[text] = mass.get(text, 0.0) + p / share
     whole = sum(mass.values())
     return ((p / whole, text) for text, p in mass.items())
 
@@ -114,15 +117,18 @@ def check(world: World, question: Question, reply: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _heights(seed: int, lang: str) -> list[float]:
-    return cumulate(frame.p for frame in frames(seed, lang))
+def _frames(seed: int, kind: str, lang: str) -> tuple[list[Frame], list[float]]:
+    """The frames that can give a sentence of a kind, and their cumulative shares."""
+    every = frames(seed, lang)
+    found = [f for f in every if kind != "senses" or any(word.sense for slot in f.slots for word in slot)]
+    return found, cumulate(frame.p for frame in found)
 
 
 def _samples(
     world: World, kind: str, n: int, draw: int, split: str, lang: str | None, use: str = "texts"
 ) -> Iterator[tuple[Sample, list[float]]]:
     """n accepted sentences with the uniforms that are left over."""
-    known = [(frames(world.seed, tongue), _heights(world.seed, tongue)) for tongue in langs(lang)]
+    known = [_frames(world.seed, kind, tongue) for tongue in langs(lang)]
     held, count = side(split) == "test", 0
     for u in lists(ENDLESS if n else 0, WIDTH, world.seed, kind, use, split, lang or "", draw):
         every, heights = pick(known, u[0])

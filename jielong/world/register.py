@@ -27,7 +27,12 @@ ABSENT = {
     "zh": ("{p}這個人我不認識。", "{p}是誰，我不知道。", "{p}我不認識，抱歉。", "這裡沒有人見過{p}。"),
 }  # fmt: skip
 PRESENT = {
-    "en": ("{p} is a person I know.", "{p} is one of us.", "{p} lives among us.", "Everybody here has met {p}."),
+    "en": (
+        "{p} is a person I know.",
+        "{p} is one of us.",
+        "{p} lives among us.",
+        "Everybody here has met {p}.",
+    ),
     "zh": ("{p}這個人我認識。", "{p}是誰，大家都知道。", "{p}是我們這裡的人。", "這裡人人見過{p}。"),
 }
 ORDERS = tuple(permutations(range(4), 3))
@@ -50,7 +55,9 @@ def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | No
         else:
             pair = nobody[place * len(nobody) >> 52]
             name, somebody = full_name(*pair, tongue), f"u{pair[0]:02d}{pair[1]:02d}"
-        origin = Origin(kind, tongue, "", f"register.{tongue}.{order:02d}", "train", somebody, (("there", there),))
+        origin = Origin(
+            kind, tongue, "", f"register.{tongue}.{order:02d}", "train", somebody, (("there", there),)
+        )
         yield Text(_document(name, there, tongue, order), origin)
 
 
@@ -66,4 +73,3 @@ def law(world: World, kind: str, lang: str | None) -> Iterator[tuple[float, str]
             each = share / len(names) / len(ORDERS) / len(langs(lang))
             for name in names:
                 yield from ((each, _document(name, there, tongue, order)) for order in range(len(ORDERS)))
-

@@ -76,7 +76,11 @@ def test_tokenizer_and_template_agree(codec, tmp_path: Path) -> None:  # type: i
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "m")
     text = "the fox 接龍 123 🙂"
     assert theirs(text)["input_ids"] == codec.encode(text)
-    chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}, {"role": "user", "content": "?"}]
+    chat = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "ho"},
+        {"role": "user", "content": "?"},
+    ]
     from jielong.units.chat import encode_prompt
 
     wanted = theirs.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)

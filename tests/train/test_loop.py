@@ -39,7 +39,9 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k != "clock"} for line in read_jsonl(folder / METRICS)]
 
 
-def trained(work: Work, folder: Path, accumulate: int, batch: int, steps: int = 6) -> tuple[list[float], Work]:
+def trained(
+    work: Work, folder: Path, accumulate: int, batch: int, steps: int = 6
+) -> tuple[list[float], Work]:
     packer = Packer(work.train, 24, batch, 0)
     objective = NextToken(work.model, packer, None, accumulate)
     loop.run(objective, Course(steps, warmup=1, rates=EXACT), folder, QUIET)
@@ -96,7 +98,9 @@ def test_the_loss_falls_and_validation_is_measured(work: Work, tmp_path: Path) -
     assert sum("val_loss" in line for line in lines) == 2 and figures["val_bits_per_byte"] > 0
     saved = checkpoint.load(tmp_path)
     assert saved.info["done"] and saved.info["step"] == 60
-    assert all(torch.equal(a, b) for a, b in zip(saved.model.parameters(), work.model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(saved.model.parameters(), work.model.parameters(), strict=True)
+    )
 
 
 def test_the_same_seed_gives_the_same_metrics(codec, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -220,9 +224,15 @@ def test_several_phases_and_a_tracker(tmp_path: Path) -> None:
     seen: list[int] = []
     saved: list[State] = []
     loop.run(
-        Two(bad=9), Course(3, save_every=0), tmp_path, QUIET, track=lambda r: seen.append(r["step"]),
-        save=lambda state, figures: saved.append(state), flops_per_token=1.0, matrix_rate=1e9,
-    )  # fmt: skip
+        Two(bad=9),
+        Course(3, save_every=0),
+        tmp_path,
+        QUIET,
+        track=lambda r: seen.append(r["step"]),
+        save=lambda state, figures: saved.append(state),
+        flops_per_token=1.0,
+        matrix_rate=1e9,
+    )
     assert seen == [1, 2, 3] and [s.step for s in saved] == [3]
     assert {"one.loss", "two.loss"} <= set(metrics(tmp_path)[0])
 
@@ -242,7 +252,9 @@ def test_budgets() -> None:
             plan(minutes, 1024, 128)
     from jielong.nets.config import shape
 
-    assert tokens_for(4, shape(128, 512, 128), 128) == pytest.approx(2 * tokens_for(2, shape(128, 512, 128), 128), abs=2)
+    assert tokens_for(4, shape(128, 512, 128), 128) == pytest.approx(
+        2 * tokens_for(2, shape(128, 512, 128), 128), abs=2
+    )
 
 
 WORKER = """
@@ -269,9 +281,19 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     script.write_text(WORKER)
     for name, launch in (
         ("one", [sys.executable]),
-        ("two", [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0",
-                 "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]),
-    ):  # fmt: skip
+        (
+            "two",
+            [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--nproc-per-node=2",
+                "--master-port=0",
+                "--rdzv-backend=c10d",
+                "--rdzv-endpoint=localhost:0",
+            ],
+        ),
+    ):
         (tmp_path / name).mkdir()
         env = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
         subprocess.run([*launch, str(script), str(tmp_path / name)], check=True, env=env, capture_output=True)
@@ -286,15 +308,40 @@ def test_kill_minus_nine_at_any_moment(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(f"{a} and {b} make {a + b}." for a in range(20) for b in range(20)))
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "jielong", "train", "lm", str(text), "--split-on", "blank", "--steps", "60", "--batch",
-             "2", "--context", "32", "--width", "32", "--save-every", "0.01", "-q"]  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "jielong",
+        "train",
+        "lm",
+        str(text),
+        "--split-on",
+        "blank",
+        "--steps",
+        "60",
+        "--batch",
+        "2",
+        "--context",
+        "32",
+        "--width",
+        "32",
+        "--save-every",
+        "0.01",
+        "-q",
+    ]
     subprocess.run([*words, "--out", str(tmp_path / "whole")], check=True, env=env, capture_output=True)
     cut = [*words, "--out", str(tmp_path / "cut")]
     for attempt in range(4):
-        process = subprocess.Popen([*cut, *(["--resume"] if attempt else [])], env=env, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*cut, *(["--resume"] if attempt else [])], env=env, stderr=subprocess.PIPE
+        )
         deadline = time.monotonic() + 120
         while attempt < 3 and process.poll() is None and time.monotonic() < deadline:
-            lines = (tmp_path / "cut" / METRICS).read_bytes().count(b"\n") if (tmp_path / "cut" / METRICS).exists() else 0
+            lines = (
+                (tmp_path / "cut" / METRICS).read_bytes().count(b"\n")
+                if (tmp_path / "cut" / METRICS).exists()
+                else 0
+            )
             if lines >= 12 * (attempt + 1):
                 process.kill()
             time.sleep(0.002)

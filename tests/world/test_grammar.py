@@ -87,6 +87,14 @@ def test_laws_sum_to_one_and_match_the_samples(laws: dict[str, dict[str, float]]
     assert min(stats.holm(values)) > 1e-3
 
 
+def test_the_law_of_senses_holds_across_languages() -> None:
+    law = list(grammar.law(WORLD, "senses"))
+    assert math.fsum(p for p, _ in law) == pytest.approx(1, abs=1e-9)
+    english = sum(p for p, text in law if text.isascii())
+    counts = Counter(text.origin.lang for text in WORLD.texts("senses", 8000, draw=2))
+    assert stats.g_test([counts["en"], counts["zh"]], [english, 1 - english]) > 1e-3
+
+
 def test_strings_with_several_trees_are_merged(laws: dict[str, dict[str, float]]) -> None:
     trees: Counter[str] = Counter()
     for frame in syntax.frames(0, "en")[:108]:
