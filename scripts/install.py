@@ -94,7 +94,7 @@ class Ticker:
         found = [line.split()[1] for line in text.splitlines() if line.startswith("Collecting ")]
         newest = f" ({len(found)} so far, now {found[-1].split('==')[0]})" if found else ""
         if "Installing collected packages" in text:
-            newest = f" ({len(found)} found, unpacking)"
+            newest = ", unpacking"
         line = f"{self.label}, {now - self.start:.0f} s{newest}"
         if self.terminal:
             sys.stderr.write("\r\x1b[K" + line[:100])

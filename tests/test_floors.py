@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "jielong"
 HEAVY = {"torch", "scipy", "transformers", "datasets", "matplotlib", "pandas", "pyarrow", "tokenizers"}
-LIGHT_ROOMS = ("base", "world", "prompting", "agents", "evals", "views", "cli", "labs", "bench")
+LIGHT_ROOMS = ("base", "world", "prompting", "agents", "evals", "views", "labs", "cli")
 LIGHT_FILES = ("lm/protocol.py", "nets/config.py")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
