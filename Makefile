@@ -14,7 +14,7 @@ PYTEST = -m pytest -n auto --dist loadfile
 .PHONY: help demo test test-all results referees lint lock clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '1,/^$$/s/^# //p' Makefile
 
 .venv/.core: requirements.lock scripts/install.py pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "jielong: no Python here: install Python 3.11 or newer"; exit 1; }
@@ -46,8 +46,10 @@ lint: .venv/.test
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache
 
-results: .venv/.core
+# The bench runs where its peer, Hugging Face's Trainer, is installed.
+results: .venv/.core .venv-referees/.stamp
 	@.venv/bin/jielong lab run --all $(ARGS)
+	@.venv-referees/bin/jielong bench train --compiled --store docs/results
 	@.venv/bin/jielong lab report
 
 lock:
