@@ -49,6 +49,7 @@ def train(
     from dataclasses import replace
 
     from jielong.base.errors import UserError
+    from jielong.base.plain import loads
     from jielong.bench import train as bench
     from jielong.labs import store as results
 
@@ -63,7 +64,7 @@ def train(
     if store is not None:
         results.save(result, store)
     talk.table(("contestant", "value", "unit", "bar", "note"), bench.summary(result))
-    talk.document(result.to_json())
+    talk.document(loads(result.to_json()))
     talk.next_command(
         "jielong lab report" if store else "jielong bench train --compiled --store docs/results"
     )

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from jielong.train.curriculum import Curriculum
     from jielong.train.run import Work
 
-TUNING = 0.25  # share of the training time that goes to fine-tuning
-TRAINING = 0.75  # share of --minutes that trains; the rest makes data, scores and draws
+TUNING = 0.2  # share of the training time that goes to fine-tuning
+TRAINING = 0.8  # share of --minutes that trains; the rest makes data, scores and draws
 GENTLE = 0.5  # learning rates of fine-tuning, beside those of pretraining: what was learnt must stay
 CONTEXT, BATCH = 128, 32
 VALIDATED = ("facts", "sums", "guilds")  # kinds whose entropy is known exactly
@@ -171,6 +171,7 @@ def _report(
 ) -> dict[str, Any]:
     """`report.html` and `scorecard.json`; the document for machines."""
     from jielong.base import device, files
+    from jielong.base.plain import loads
     from jielong.cli.demo_page import page
     from jielong.nets.config import to_json
 
@@ -185,8 +186,8 @@ def _report(
         "facts": 8 * taught.people,
         "config": to_json(base.model.config),
         "stages": {stage.en: minutes for stage, minutes in clock.stages},
-        "base": results[0].to_json(),
-        "assistant": results[1].to_json(),
+        "base": loads(results[0].to_json()),
+        "assistant": loads(results[1].to_json()),
         "report": str(out / "report.html"),
     }
     files.write_json(out / "scorecard.json", document)

@@ -237,7 +237,7 @@ def _run(
     from jielong.base import device, files
     from jielong.base.plain import dumps
     from jielong.nets.config import to_json as config_json
-    from jielong.train import run, track
+    from jielong.train import processes, run, track
     from jielong.train.settings import to_json
 
     where = device.pick(place.device)
@@ -264,12 +264,16 @@ def _run(
         talk.document(about)
         return
     _announce(work, talk)
-    with track.open_tracker(place.track, out.name) as tracker:
+    with processes.group(), track.open_tracker(place.track if processes.rank() == 0 else None, out.name) as tracker:
         if place.resume:
             figures = run.resume(work, out, talk, name, tracker)
         else:
-            out = files.run_dir(out.parent, out.name, place.overwrite)
+            if processes.rank() == 0:
+                files.run_dir(out.parent, out.name, place.overwrite)
+            processes.wait()
             figures = run.start(work, out, talk, name, tracker)
+        if processes.rank():
+            return
     _finish(work, out, figures, about, talk)
 
 

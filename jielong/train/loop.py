@@ -26,6 +26,7 @@ from jielong.train import schedule
 from jielong.train.interrupt import Interrupt
 from jielong.train.muon import Optimizer, Rates
 from jielong.train.objective import Objective, Phase
+from jielong.train.processes import count, rank
 
 PATIENCE = 10  # steps in a row whose gradient is not finite before the run is given up
 METRICS = "metrics.jsonl"
@@ -76,7 +77,7 @@ class _Driver:
         """One update from all micro-batches; figures of this step."""
         totals: dict[str, float] = {"loss": 0.0}
         weight = 0.0
-        for batch in batches[rank() :: processes()]:
+        for batch in batches[rank() :: count()]:
             loss = self.phase.loss(batch)
             loss.total.backward()
             totals["loss"] += float(loss.total.detach())
@@ -95,16 +96,14 @@ class _Driver:
         else:
             self.bad += 1
             if self.bad >= PATIENCE:
-                raise WorkFailed(
-                    f"the gradient was not finite {PATIENCE} steps in a row; lower the learning rate"
-                )
+                raise WorkFailed(f"the gradient was not finite {PATIENCE} steps in a row; lower the learning rate")
         for parameter in self.parameters:
             parameter.grad = None
         return {name: value / weight for name, value in totals.items()} | {"grad_norm": norm}
 
     def _share(self, totals: dict[str, float], weight: float) -> float:
         """Sum gradients, figures and weight over processes."""
-        if processes() == 1:
+        if count() == 1:
             return weight
         sums = torch.tensor([weight, *totals.values()], dtype=torch.float64)
         dist.all_reduce(sums)
@@ -154,7 +153,8 @@ def run(
     if resume is not None:
         first = resume.step
         _restore(drivers, resume)
-    _forget_after(folder / METRICS, first)
+    if rank() == 0:
+        _forget_after(folder / METRICS, first)
     figures: dict[str, float] = {}
     began = saved = time.monotonic()
     tokens = 0
@@ -218,13 +218,3 @@ def _forget_after(path: Path, step: int) -> None:
         return
     kept = [line for line in files.read_jsonl(path, tolerate_tail=True) if line.get("step", 0) <= step]
     files.atomic_write(path, "".join(dumps(line) + "\n" for line in kept))
-
-
-def rank() -> int:
-    """This process's number; 0 where there is only one."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
-
-
-def processes() -> int:
-    """How many processes train together."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -28,6 +28,7 @@ from jielong.train import loop
 from jielong.train.loop import Course, State
 from jielong.train.muon import Rates
 from jielong.train.next_token import NextToken
+from jielong.train.processes import rank
 from jielong.train.settings import Settings, from_json, to_json
 from jielong.units.codec import Tokenizer
 
@@ -57,9 +58,9 @@ def start(
     track: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, float]:
     """Train `work` in `folder` from its first step; returns the last figures. The folder must be the run's own."""
-    files.write_json(
-        folder / RUN, {"settings": to_json(work.settings), "data": fingerprint(work), **work.info}
-    )
+    told = {"settings": to_json(work.settings), "data": fingerprint(work), **work.info}
+    if rank() == 0:
+        files.write_json(folder / RUN, told)
     return _train(work, folder, talk, label, None, track)
 
 
@@ -77,9 +78,7 @@ def resume(
     told = files.read_json(folder / RUN)
     if from_json(told["settings"]) != work.settings:
         changed = [k for k, v in to_json(work.settings).items() if told["settings"].get(k) != v]
-        raise UserError(
-            f"{folder} was begun with other settings ({', '.join(changed)}); resume it with the same"
-        )
+        raise UserError(f"{folder} was begun with other settings ({', '.join(changed)}); resume it with the same")
     if told["data"] != fingerprint(work):
         raise UserError(f"{folder} was begun with other data or another tokenizer; resume it with the same")
     for left in (folder / "checkpoints").glob(".step-*.tmp"):  # of a writer that was killed
@@ -129,11 +128,7 @@ def _train(
     dtype = arithmetic(settings, where)
     table = byte_lengths(work.codec)
     packer = Packer(work.train, settings.context, settings.batch, settings.seed, table)
-    held = (
-        Packer(work.validation, settings.context, settings.batch, 0, table)
-        if work.validation is not None
-        else None
-    )
+    held = Packer(work.validation, settings.context, settings.batch, 0, table) if work.validation is not None else None
     if settings.compile:
         for block in work.model.blocks:
             block.compile(dynamic=False)
@@ -169,9 +164,7 @@ def _train(
                 shutil.rmtree(old)
 
     flops = 3.0 * work.model.config.matrix_flops(settings.context)
-    return loop.run(
-        objective, course, folder, talk, label, save, state, track, flops, matrix_rate(work, dtype)
-    )
+    return loop.run(objective, course, folder, talk, label, save, state, track, flops, matrix_rate(work, dtype))
 
 
 def predict(work: Work) -> float:

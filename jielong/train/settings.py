@@ -17,7 +17,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 # FLOP/s that a step keeps up on two cores with bf16 arithmetic (about 40 % of their matrix rate): it only turns
 # minutes into tokens. A slower machine takes longer for the same tokens, and says so beforehand.
-REFERENCE_RATE = 2.4e11
+REFERENCE_RATE = 2.6e11
 TOKENS_PER_PARAMETER = 6  # fewer than Chinchilla's 20: small worlds repeat, and width helps them more
 
 

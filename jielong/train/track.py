@@ -24,9 +24,7 @@ def open_tracker(kind: str | None, name: str) -> Iterator[Log | None]:
     if kind is None:
         yield None
     elif kind == "tensorboard":
-        writer = _need("torch.utils.tensorboard", "tensorboard").SummaryWriter(
-            str(Path("runs") / name / "tensorboard")
-        )
+        writer = _need("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(Path("runs") / name / "tensorboard"))
         try:
             yield partial(_write, writer)
         finally:

@@ -288,14 +288,14 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
 }
 
 ANSWERS: dict[str, tuple[str, str]] = {
-    "born": ("{p} was born in {v}.", "The birthplace of {p} is {v}."),
-    "home": ("{p} lives in {v}.", "The home of {p} is in {v}."),
-    "job": ("{p} works as {a}.", "The job of {p} is {v}."),
-    "pet": ("{p} keeps {a}.", "The pet of {p} is {a}."),
-    "food": ("{p} likes to eat {v}.", "The favourite food of {p} is {v}."),
-    "firm": ("{p} works at {v}.", "The employer of {p} is {v}."),
-    "hobby": ("{p} enjoys {v}.", "The hobby of {p} is {v}."),
-    "colour": ("{p} likes the colour {v}.", "The favourite colour of {p} is {v}."),
+    "born": ("{p} was born in {v}.", "{p}'s birthplace is {v}."),
+    "home": ("{p} lives in {v}.", "{p}'s home is in {v}."),
+    "job": ("{p} works as {a}.", "{p}'s job is {v}."),
+    "pet": ("{p} keeps {a}.", "{p}'s pet is {a}."),
+    "food": ("{p} likes to eat {v}.", "{p}'s favourite food is {v}."),
+    "firm": ("{p} works at {v}.", "{p}'s employer is {v}."),
+    "hobby": ("{p} enjoys {v}.", "{p}'s hobby is {v}."),
+    "colour": ("{p} likes the colour {v}.", "{p}'s favourite colour is {v}."),
 }
 
 # {p} is she or he, {s} her or his.

@@ -32,6 +32,4 @@ def make_work(codec: Tokenizer, **changes: object) -> Work:
     settings = {"steps": 12, "context": 24, "batch": 4, "warmup": 2, "precision": "float32", "validate": 2}
     train = tokenise(TEXTS[:120], codec, begin=codec.end)
     held = tokenise(TEXTS[120:], codec, begin=codec.end)
-    return Work(
-        Transformer(config, seed=0), codec, train, held, Settings(**{**settings, **changes}), {"name": "tiny"}
-    )  # type: ignore[arg-type]
+    return Work(Transformer(config, seed=0), codec, train, held, Settings(**{**settings, **changes}), {"name": "tiny"})  # type: ignore[arg-type]

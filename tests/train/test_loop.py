@@ -39,9 +39,7 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k != "clock"} for line in read_jsonl(folder / METRICS)]
 
 
-def trained(
-    work: Work, folder: Path, accumulate: int, batch: int, steps: int = 6
-) -> tuple[list[float], Work]:
+def trained(work: Work, folder: Path, accumulate: int, batch: int, steps: int = 6) -> tuple[list[float], Work]:
     packer = Packer(work.train, 24, batch, 0)
     objective = NextToken(work.model, packer, None, accumulate)
     loop.run(objective, Course(steps, warmup=1, rates=EXACT), folder, QUIET)
@@ -98,9 +96,7 @@ def test_the_loss_falls_and_validation_is_measured(work: Work, tmp_path: Path) -
     assert sum("val_loss" in line for line in lines) == 2 and figures["val_bits_per_byte"] > 0
     saved = checkpoint.load(tmp_path)
     assert saved.info["done"] and saved.info["step"] == 60
-    assert all(
-        torch.equal(a, b) for a, b in zip(saved.model.parameters(), work.model.parameters(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(saved.model.parameters(), work.model.parameters(), strict=True))
 
 
 def test_the_same_seed_gives_the_same_metrics(codec, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -260,19 +256,18 @@ def test_budgets() -> None:
 WORKER = """
 import sys
 from pathlib import Path
-import torch, torch.distributed as dist
-from jielong.train import loop
+import torch
+from jielong.train import loop, processes
 from tests.train.test_loop import trained
 from tests.train.conftest import TEXTS, make_work
 from jielong.units import bpe
 torch.set_num_threads(1)
-if "RANK" in __import__("os").environ:
-    dist.init_process_group("gloo")
 folder = Path(sys.argv[1])
-losses, work = trained(make_work(bpe.train(TEXTS, 280, at_most=True)), folder, 2, 4)
-if loop.rank() == 0:
-    total = sum(float(p.detach().double().abs().sum()) for p in work.model.parameters())
-    (folder / "sum").write_text(repr(total))
+with processes.group():
+    losses, work = trained(make_work(bpe.train(TEXTS, 280, at_most=True)), folder, 2, 4)
+    if processes.rank() == 0:
+        total = sum(float(p.detach().double().abs().sum()) for p in work.model.parameters())
+        (folder / "sum").write_text(repr(total))
 """
 
 
@@ -332,15 +327,11 @@ def test_kill_minus_nine_at_any_moment(tmp_path: Path) -> None:
     subprocess.run([*words, "--out", str(tmp_path / "whole")], check=True, env=env, capture_output=True)
     cut = [*words, "--out", str(tmp_path / "cut")]
     for attempt in range(4):
-        process = subprocess.Popen(
-            [*cut, *(["--resume"] if attempt else [])], env=env, stderr=subprocess.PIPE
-        )
+        process = subprocess.Popen([*cut, *(["--resume"] if attempt else [])], env=env, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 120
         while attempt < 3 and process.poll() is None and time.monotonic() < deadline:
             lines = (
-                (tmp_path / "cut" / METRICS).read_bytes().count(b"\n")
-                if (tmp_path / "cut" / METRICS).exists()
-                else 0
+                (tmp_path / "cut" / METRICS).read_bytes().count(b"\n") if (tmp_path / "cut" / METRICS).exists() else 0
             )
             if lines >= 12 * (attempt + 1):
                 process.kill()

@@ -34,9 +34,7 @@ def test_same_steps_as_torch() -> None:
     theirs = [nn.Parameter(x.clone()) for x in start]
     ours = Optimizer([p.data for p in mine], [nn.Parameter(torch.zeros(1))], Rates(matrices=0.02))
     ours.others[0].grad = torch.zeros(1)
-    peer = torch.optim.Muon(
-        theirs, lr=0.02, momentum=0.95, weight_decay=0.0, nesterov=True, adjust_lr_fn="original"
-    )
+    peer = torch.optim.Muon(theirs, lr=0.02, momentum=0.95, weight_decay=0.0, nesterov=True, adjust_lr_fn="original")
     for _ in range(4):
         grads = [torch.randn(x.shape, generator=generator) for x in start]
         for parameter, grad in zip(theirs, grads, strict=True):
