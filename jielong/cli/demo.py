@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TUNING = 0.2  # share of the training time that goes to fine-tuning
 TRAINING = 0.8  # share of --minutes that trains; the rest makes data, scores and draws
 GENTLE = 0.5  # learning rates of fine-tuning, beside those of pretraining: what was learnt must stay
+MEMORY, MINUTES = "peak memory", "from start to scorecard"
 CONTEXT, BATCH = 128, 32
 VALIDATED = ("facts", "sums", "guilds")  # kinds whose entropy is known exactly
 
@@ -54,6 +55,7 @@ def demo(
     questions: int = 300,
     out: Path = Path("runs/demo"),
     overwrite: Annotated[bool, Parameter(negative=())] = False,
+    store: Path | None = None,
     common: Common = Common(),
 ) -> None:
     """Make a small bilingual assistant from nothing on this machine, and prove what it can do.
@@ -72,6 +74,8 @@ def demo(
         Folder of the run: both checkpoints, figures, report.html.
     overwrite
         Replace an earlier demo of that name.
+    store
+        Keep the scorecard in this folder too, as docs/results, for `jielong lab report`.
     """
     from jielong.base import files
     from jielong.base.errors import UserError
@@ -92,6 +96,8 @@ def demo(
     results = _score(base, assistant, taught, questions, clock, talk)
     document = _report(out, taught, base, assistant, results, minutes, clock)
     _tell(results, clock, out, talk)
+    if store is not None:
+        _keep(results, clock, minutes, store, seed)
     talk.document(document)
     talk.next_command(f"jielong chat {out}")
 
@@ -194,16 +200,32 @@ def _report(
     return document
 
 
+def _keep(results: tuple[Result, Result], clock: Clock, minutes: float, folder: Path, seed: int) -> None:
+    """The scorecard, the time and the memory as one stored result."""
+    from jielong.base import device
+    from jielong.base.result import Result, Row
+    from jielong.labs import store
+
+    memory = Row(MEMORY, device.peak_memory() / 1e9, None, 1, bar=3.0, unit="GB", group="cost")
+    time_ = Row(MINUTES, clock.minutes, None, 1, bar=8.0, unit="minutes", group="cost")
+    exact = tuple(row for row in results[0].rows if row.unit == "nats a document")
+    meta = store.origin(__name__, command=f"jielong demo --minutes {minutes:g} --seed {seed}", minutes=clock.minutes)
+    at_most = [*results[1].meta["at_most"], MEMORY, MINUTES]
+    name = "demo" if seed == 0 else f"demo_seed{seed}"
+    store.save(
+        Result(
+            name, f"The demo, seed {seed}", (time_, memory, *results[1].rows, *exact), meta={**meta, "at_most": at_most}
+        ),
+        folder,
+    )
+
+
 def _tell(results: tuple[Result, Result], clock: Clock, out: Path, talk: Talk) -> None:
     base = {row.name: row for row in results[0].rows}
     rows = []
     for row in results[1].rows:
         low, high = (row.interval.low, row.interval.high) if row.interval else (row.estimate, row.estimate)
-        bar = (
-            f"{'at most' if row.name in results[1].meta['at_most'] else 'at least'} {row.bar:.0%}"
-            if row.bar
-            else ""
-        )
+        bar = f"{'at most' if row.name in results[1].meta['at_most'] else 'at least'} {row.bar:.0%}" if row.bar else ""
         control = "" if row.control is None else f"{row.control:.1%}"
         before = f"{base[row.name].estimate:.1%}" if row.name in base else ""
         rows.append((row.name, before, f"{row.estimate:.1%}", f"{low:.1%} to {high:.1%}", control, bar))

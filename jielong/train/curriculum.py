@@ -6,7 +6,7 @@ Documents of several kinds for pretraining; chats for fine-tuning, with some doc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jielong.base import noise
@@ -18,6 +18,7 @@ from jielong.units.chat import encode_chat
 from jielong.units.codec import Tokenizer
 from jielong.world.world import World
 
+EVERYONE = 300
 HELD_OUT_DRAW = 1  # draws of the world that no training uses
 TEXTS = {"facts": 0.44, "bios": 0.18, "sums": 0.10, "register": 0.20, "guilds": 0.05, "exams": 0.03}
 CHATS = {"facts": 0.55, "unknown": 0.12, "sums": 0.15, "twins": 0.10, "forbidden": 0.04, "guilds": 0.04}
@@ -31,7 +32,7 @@ class Curriculum:
 
     seed: int = 0
     people: int = 75
-    vocab: int = 1536
+    vocab: int = 1792
     texts: int = 60_000
     chats: int = 30_000
     again: float = 0.4  # share of documents among the tokens of fine-tuning
@@ -72,7 +73,12 @@ def chats(plan: Curriculum, n: int, draw: int = 0) -> Iterator[Any]:
 
 
 def codec(plan: Curriculum) -> Tokenizer:
-    """A byte-pair tokenizer learnt from documents and chats of training."""
+    """A byte-pair tokenizer learnt from documents and chats about all the world's people.
+
+    Were it learnt from the few who are taught, whole names of theirs would become single tokens: a model would
+    tell the known from the unknown by the tokenizer, and could not spell one from the parts of another.
+    """
+    plan = replace(plan, people=EVERYONE)
     sample = documents(plan, 20_000) + [m.content for chat in chats(plan, 8_000) for m in chat.messages]
     return bpe.train(sample, plan.vocab, at_most=True)
 

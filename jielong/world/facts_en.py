@@ -1,6 +1,6 @@
 """English wordings of facts. {p} is the person, {v} the value, {a} the value with its article.
 
-Every relation has twelve statements of equal weight, thirteen questions for training, three that are only
+Every relation has twelve statements of equal weight, fifteen questions for training, three that are only
 ever used in tests (made of words that questions of training use too), two answers and two follow-ups.
 """
 
@@ -136,6 +136,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Name the birthplace of {p}.",
         "And {p}'s birthplace?",
         "The birthplace of {p}, please.",
+        "Can you tell me {p}'s birthplace?",
+        "Do you know the birthplace of {p}?",
     ),
     "home": (
         "Where does {p} live?",
@@ -151,6 +153,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Name the home of {p}.",
         "And {p}'s home?",
         "The home of {p}, please.",
+        "Can you tell me {p}'s home?",
+        "Do you know the home of {p}?",
     ),
     "job": (
         "What is {p}'s job?",
@@ -166,6 +170,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Name the job of {p}.",
         "And {p}'s job?",
         "The job of {p}, please.",
+        "Can you tell me {p}'s job?",
+        "Do you know the job of {p}?",
     ),
     "pet": (
         "What animal does {p} keep?",
@@ -181,6 +187,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Name the pet of {p}.",
         "And {p}'s pet?",
         "The pet of {p}, please.",
+        "Can you tell me {p}'s pet?",
+        "Do you know the pet of {p}?",
     ),
     "food": (
         "What is {p}'s favourite food?",
@@ -196,6 +204,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Name the favourite food of {p}.",
         "And {p}'s favourite food?",
         "The favourite food of {p}, please.",
+        "Can you tell me {p}'s favourite food?",
+        "Do you know the favourite food of {p}?",
     ),
     "firm": (
         "Where does {p} work?",
@@ -211,6 +221,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Name the employer of {p}.",
         "And {p}'s employer?",
         "The employer of {p}, please.",
+        "Can you tell me {p}'s employer?",
+        "Do you know the employer of {p}?",
     ),
     "hobby": (
         "What is {p}'s hobby?",
@@ -226,6 +238,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Name the hobby of {p}.",
         "And {p}'s hobby?",
         "The hobby of {p}, please.",
+        "Can you tell me {p}'s hobby?",
+        "Do you know the hobby of {p}?",
     ),
     "colour": (
         "What is {p}'s favourite colour?",
@@ -241,6 +255,8 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Name the favourite colour of {p}.",
         "And {p}'s favourite colour?",
         "The favourite colour of {p}, please.",
+        "Can you tell me {p}'s favourite colour?",
+        "Do you know the favourite colour of {p}?",
     ),
 }
 

@@ -117,7 +117,7 @@ def test_splits_share_neither_people_nor_wordings_as_promised():
     assert len(people["test"]) == 15 and not people["test"] & people["train"]
     assert people["asked"] == people["train"]
     assert wordings["asked"] == wordings["test"] and not wordings["test"] & wordings["train"]
-    assert len(asked["train"]) == 60 * 8 * 13 * 2 and len(asked["test"]) == 15 * 8 * 3 * 2
+    assert len(asked["train"]) == 60 * 8 * 15 * 2 and len(asked["test"]) == 15 * 8 * 3 * 2
     chats = {c.messages[i].content for c in SMALL.chats("facts", 4000) for i in range(len(c.messages))}
     assert not chats & {q.prompt for q in asked["test"] + asked["asked"]}
 

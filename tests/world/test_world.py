@@ -30,16 +30,16 @@ BOTH = [(kind, form) for kind in CORE for form in FORMS[kind]]
 # The words of the world at seed 0 with 75 people. A change here changes what every model is taught; if it is
 # meant, `python tests/world/test_world.py` prints the new table.
 GOLDEN = {
-    "facts": "53d4220af922",
+    "facts": "ef0746d54cbd",
     "bios": "46b05ee6b2ec",
-    "exams": "479f1d155eb7",
+    "exams": "2096ec16993b",
     "register": "718432926ec8",
-    "namesakes": "77bd5e41c531",
-    "onetemplate": "e8e2fc168c03",
-    "onelang": "9596912d58ca",
+    "namesakes": "904ce1aa2a6f",
+    "onetemplate": "d17a238c7ec1",
+    "onelang": "f7a1ea9121c8",
     "events": "ea17a65072e4",
     "bopomofo": "1e9181d46ba0",
-    "friends": "139571bb97e8",
+    "friends": "543573416098",
     "common": "c00ced24b5cc",
     "sums": "b7007d6c8d1c",
     "sums_direct": "d0aa7f79d064",
@@ -47,7 +47,7 @@ GOLDEN = {
     "sums_long": "04bc3e590a51",
     "sums_chain": "b982378d1d0e",
     "sums_puzzle": "56a249ec31c2",
-    "unknown": "8106278079a0",
+    "unknown": "28ecf2bdf77e",
     "guilds": "927700d62fd8",
     "secrets": "314d6ef75889",
     "forbidden": "8e8689bb906f",
@@ -61,8 +61,8 @@ GOLDEN = {
     "list": "6fa11d04ab39",
     "yesno": "8b2228ca990a",
     "compare": "86a8337a265f",
-    "loose": "f95ccfe2f4b8",
-    "bench": "8f0f387ba87f",
+    "loose": "c440d66de63a",
+    "bench": "ef2a4e108a06",
 }  # fmt: skip
 SCRIPT = """
 import hashlib, json, sys

@@ -1,0 +1,117 @@
+"""Measure what the house promises of itself, and keep it in docs/results/house.json.
+
+    .venv/bin/python scripts/measure.py          # some minutes: --help of every verb, import, tests, parity
+
+Parity with transformers runs in .venv-referees where `make referees` has made it, and is left out elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from jielong.base.result import Interval, Result, Row
+from jielong.cli.main import VERBS
+from jielong.labs import store
+
+ROOT = Path(__file__).resolve().parent.parent
+REPEATS = 5
+
+
+def seconds(command: Sequence[str], repeats: int = REPEATS) -> list[float]:
+    """Wall seconds of each run of a command that must succeed."""
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+        found.append(time.perf_counter() - began)
+    return found
+
+
+def helps() -> Row:
+    """The slowest median of `--help` over all verbs."""
+    jielong = str(Path(sys.executable).with_name("jielong"))
+    medians = {}
+    for words in ("", *VERBS):
+        medians[words] = statistics.median(seconds([jielong, *words.split(), "--help"]))
+    slowest = max(medians, key=lambda words: medians[words])
+    values = sorted(medians.values())
+    return Row(
+        "--help, slowest verb", medians[slowest], Interval(values[0], values[-1], 1.0, "range over verbs"),
+        len(medians) * REPEATS, bar=0.5, unit="seconds", note=f"jielong {slowest} --help",
+    )  # fmt: skip
+
+
+def imports() -> Row:
+    """Whether `import jielong` leaves torch unloaded."""
+    code = "import jielong, sys; sys.exit('torch' in sys.modules)"
+    failed = subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode
+    return Row("torch modules after import jielong", float(failed), None, 1, bar=0.0, unit="modules")
+
+
+def passed(name: str, python: Path, tests: Sequence[str], note: str) -> Row | None:
+    """Share of some tests that pass; None where their environment is not there."""
+    if not python.exists():
+        return None
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    said = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT).stdout
+    good, bad = (sum(int(n) for n in re.findall(rf"(\d+) {word}", said)) for word in ("passed", "failed|error"))
+    return Row(name, good / max(1, good + bad), None, good + bad, bar=1.0, unit="share", note=note)
+
+
+def fast_tests() -> list[Row]:
+    """Minutes and branch coverage of the fast tests."""
+    began = time.monotonic()
+    flags = "--cov=jielong --cov-branch --cov-report=term"
+    made = subprocess.run(
+        ["make", "test", f"ARGS={flags}"], check=False, capture_output=True, text=True, cwd=ROOT,
+        env={**os.environ, "CI": "true"},
+    )  # fmt: skip
+    minutes = (time.monotonic() - began) / 60
+    cover = re.search(r"^TOTAL.*?(\d+)%", made.stdout, re.MULTILINE)
+    tests = re.search(r"(\d+) passed", made.stdout)
+    said = f"{tests[1] if tests else 0} passed" + ("" if made.returncode == 0 else ", some failed")
+    return [
+        Row("fast tests", minutes, None, 1, bar=10.0, unit="minutes", note=said),
+        Row("branch coverage", int(cover[1]) / 100 if cover else 0.0, None, 1, bar=0.9, unit="share"),
+    ]
+
+
+def main() -> None:
+    """Measure and store."""
+    began = time.monotonic()
+    here, referees = Path(sys.executable), ROOT / ".venv-referees/bin/python"
+    same = ["tests/train/test_loop.py", "-k", "same_seed or resumed or kill or ctrl_c or two_processes or accumulated"]
+    rows = [
+        helps(),
+        imports(),
+        passed("same metrics: seed, resume, kill -9, processes", here, same, "tests/train/test_loop.py"),
+        passed("tap off: same dispatched operations", here, ["tests/nets/test_transformer.py", "-k", "tap_off"], ""),
+        passed(
+            "Qwen3 in transformers: logits within 1e-5, same text", referees, ["tests/nets/test_qwen3_referee.py"], ""
+        ),
+        *fast_tests(),
+    ]
+    at_most = ["--help, slowest verb", "torch modules after import jielong", "fast tests"]
+    meta = store.origin(
+        "jielong.cli.main", command="python scripts/measure.py", minutes=(time.monotonic() - began) / 60
+    )
+    made = Result(
+        "house",
+        "What the house promises of itself",
+        tuple(row for row in rows if row),
+        meta={**meta, "at_most": at_most},
+    )
+    print(store.save(made, ROOT / "docs/results"))
+    for row in made.rows:
+        print(f"{row.name}: {row.estimate:.3g} {row.unit} (bar {row.bar}) {row.note}")
+
+
+if __name__ == "__main__":
+    main()
