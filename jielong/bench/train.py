@@ -26,7 +26,7 @@ from jielong.nets.config import TransformerConfig, shape
 from jielong.nets.transformer import Transformer
 from jielong.train.loop import Course, _Driver
 from jielong.train.next_token import NextToken
-from jielong.train.run import BF16
+from jielong.train.run import BF16, compile_hidden
 
 STEPS = 4  # in a timed round
 TARGETS = {"eager": 2.0, "compiled": 1.15, "share": 0.45}
@@ -61,8 +61,7 @@ def ours(config: TransformerConfig, rows: Packer, dtype: torch.dtype, compiled: 
     """Our loop's own step."""
     model = Transformer(config, seed=0)
     if compiled:
-        for block in model.blocks:
-            block.compile(dynamic=False)
+        compile_hidden(model, rows)
     objective = NextToken(model, rows, None, 1, dtype)
     driver = _Driver(objective.phases[0], Course(10_000))
     name = f"jielong, {str(dtype)[6:]}" + (", compiled" if compiled else "")

@@ -18,6 +18,11 @@ from torch.autograd.function import once_differentiable
 KEPT_SCORES = 512 * 512
 
 
+def _written_out(x: Tensor) -> bool:
+    """Whether the backward written out here serves: on a CPU, unless a compiler fuses the plain formula itself."""
+    return x.is_cpu and not torch.compiler.is_compiling()
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias in x's dtype: parameters stay float32, arithmetic follows the activations."""
     weight = weight if weight.dtype == x.dtype else weight.to(x.dtype)
@@ -60,7 +65,7 @@ class _RMSNorm(torch.autograd.Function):
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich 2019, eq. 4)."""
-    if x.is_cpu and torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+    if _written_out(x) and torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         return _RMSNorm.apply(x, weight, eps)
     return F.rms_norm(x, (x.shape[-1],), weight.to(x.dtype), eps)
 
@@ -116,7 +121,7 @@ def _full_tables(table: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def norm_rotate(x: Tensor, weight: Tensor, table: Tensor, eps: float) -> Tensor:
     """Heads x (B, T, H, C), one RMSNorm weight a head (H, C), rotation table (2, B or 1, T, C / 2) -> (B, H, T, C)."""
-    if x.is_cpu and table.shape[-1] * 2 == x.shape[-1]:
+    if _written_out(x) and table.shape[-1] * 2 == x.shape[-1]:
         return _NormRotate.apply(x, weight, table, eps)
     normed = F.rms_norm(x, (x.shape[-1],), None, eps) * weight.to(x.dtype)
     return rotate(normed.transpose(1, 2), table)
@@ -181,7 +186,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float
     bias None with `causal` means the plain lower triangle.
     """
     if q.is_cpu and bias is not None and q.shape[2] * k.shape[2] <= KEPT_SCORES:
-        if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
+        needed = q.requires_grad or k.requires_grad or v.requires_grad
+        if _written_out(q) and torch.is_grad_enabled() and needed:
             return _Attention.apply(q, k, v, bias, scale)
         return mix_values(attention_pattern(q, k, bias, scale, None), v)
     return F.scaled_dot_product_attention(
@@ -212,7 +218,7 @@ class _SwiGLU(torch.autograd.Function):
 def swiglu(both: Tensor) -> Tensor:
     """silu(gate) * up, where `both` holds gate and up side by side (Shazeer 2020, eq. 6)."""
     gate, up = both.chunk(2, -1)
-    return _SwiGLU.apply(gate, up)
+    return _SwiGLU.apply(gate, up) if _written_out(both) else F.silu(gate) * up
 
 
 class _NextTokenLoss(torch.autograd.Function):

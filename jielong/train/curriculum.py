@@ -20,8 +20,16 @@ from jielong.world.world import World
 
 EVERYONE = 300
 HELD_OUT_DRAW = 1  # draws of the world that no training uses
-TEXTS = {"facts": 0.44, "bios": 0.18, "sums": 0.10, "register": 0.20, "guilds": 0.05, "exams": 0.03}
-CHATS = {"facts": 0.55, "unknown": 0.12, "sums": 0.15, "twins": 0.10, "forbidden": 0.04, "guilds": 0.04}
+TEXTS = {"facts": 0.42, "bios": 0.18, "sums": 0.09, "register": 0.24, "guilds": 0.05, "exams": 0.02}
+CHATS = {
+    "facts": 0.35,
+    "tell": 0.16,
+    "unknown": 0.27,
+    "sums": 0.08,
+    "twins": 0.08,
+    "forbidden": 0.03,
+    "guilds": 0.03,
+}
 # Documents beside the chats: mostly who is known, so that fine-tuning on some people does not make the others strange.
 AGAIN = {"register": 0.55, "facts": 0.25, "bios": 0.10, "sums": 0.06, "guilds": 0.04}
 

@@ -27,7 +27,7 @@ from jielong.nets.transformer import Transformer
 from jielong.train import loop
 from jielong.train.loop import Course, State
 from jielong.train.muon import Rates
-from jielong.train.next_token import NextToken
+from jielong.train.next_token import NextToken, nats
 from jielong.train.processes import rank
 from jielong.train.settings import Settings, from_json, to_json
 from jielong.units.codec import Tokenizer
@@ -130,8 +130,7 @@ def _train(
     packer = Packer(work.train, settings.context, settings.batch, settings.seed, table)
     held = Packer(work.validation, settings.context, settings.batch, 0, table) if work.validation is not None else None
     if settings.compile:
-        for block in work.model.blocks:
-            block.compile(dynamic=False)
+        compile_hidden(work.model, packer)
     objective = NextToken(work.model, packer, held, settings.accumulate, dtype)
     rates = Rates(settings.matrix_rate, settings.other_rate, settings.weight_decay)
     course = Course(
@@ -165,6 +164,13 @@ def _train(
 
     flops = 3.0 * work.model.config.matrix_flops(settings.context)
     return loop.run(objective, course, folder, talk, label, save, state, track, flops, matrix_rate(work, dtype))
+
+
+def compile_hidden(model: Transformer, packer: Packer) -> None:
+    """Let torch compile everything below the head for the rows of `packer`."""
+    with torch.no_grad():
+        nats(model, packer.rows(0), torch.float32)  # rotation tables are made and kept outside of the compiled code
+    model.hidden = torch.compile(model.hidden, dynamic=False)  # type: ignore[method-assign]
 
 
 def predict(work: Work) -> float:

@@ -20,7 +20,7 @@ from jielong.world.text import Origin, Text
 if TYPE_CHECKING:
     from jielong.world.world import World
 
-NOBODY = 0.75  # share of documents about people who do not exist
+NOBODY = 0.85  # share of documents about people who do not exist
 ABSENT = {
     "en": ("{p} is a person I do not know.", "{p} is somebody I do not know.", "{p} is nobody I know, sorry.",
            "Nobody here has met {p}."),

@@ -56,6 +56,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "secrets": ("refusals", "the secret itself in running text, for attacks and leaks"),
     "forbidden": ("refusals", "the one secret that is declined, among benign twins"),
     "twins": ("refusals", "benign twins of the forbidden questions only"),
+    "tell": ("tell", "the assistant tells something about anybody, unasked"),
     "greet": ("chats", "greetings, thanks and who are you"),
     "copy": ("chats", "say a word again"),
     "reverse": ("chats", "spell a word backwards"),

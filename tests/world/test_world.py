@@ -23,7 +23,8 @@ CORE = tuple(
     kind
     for kind, (module, _) in KINDS.items()
     if module
-    in ("facts", "register", "special", "events", "friends", "common", "sums", "puzzles", "refusals", "chats", "styles")
+    in ("facts", "register", "special", "events", "friends", "common", "sums", "puzzles", "refusals", "chats")
+    + ("styles", "tell")
 )
 FORMS = {kind: WORLD.forms(kind) for kind in CORE}
 BOTH = [(kind, form) for kind in CORE for form in FORMS[kind]]
@@ -33,7 +34,7 @@ GOLDEN = {
     "facts": "ef0746d54cbd",
     "bios": "46b05ee6b2ec",
     "exams": "2096ec16993b",
-    "register": "718432926ec8",
+    "register": "1bc3cdd7454a",
     "namesakes": "904ce1aa2a6f",
     "onetemplate": "d17a238c7ec1",
     "onelang": "f7a1ea9121c8",
@@ -52,6 +53,7 @@ GOLDEN = {
     "secrets": "314d6ef75889",
     "forbidden": "8e8689bb906f",
     "twins": "24fab403f2f2",
+    "tell": "d46678e79b8f",
     "greet": "055dbde48982",
     "copy": "405c697582cd",
     "reverse": "7afea2f158ab",
