@@ -19,13 +19,8 @@ from jielong.world.text import Origin
 from jielong.world.world import KINDS
 
 WORLD = World(0, 75)
-CORE = tuple(
-    kind
-    for kind, (module, _) in KINDS.items()
-    if module
-    in ("facts", "register", "special", "events", "friends", "common", "sums", "puzzles", "refusals", "chats")
-    + ("styles", "tell")
-)
+MODULES = {"facts", "register", "special", "events", "friends", "common", "sums", "puzzles", "refusals", "chats"}
+CORE = tuple(kind for kind, (module, _) in KINDS.items() if module in MODULES | {"styles", "tell"})
 FORMS = {kind: WORLD.forms(kind) for kind in CORE}
 BOTH = [(kind, form) for kind in CORE for form in FORMS[kind]]
 # The words of the world at seed 0 with 75 people. A change here changes what every model is taught; if it is
