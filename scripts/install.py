@@ -185,13 +185,14 @@ def install(kind: str) -> None:
     start = time.monotonic()
     python = make_venv(folder, log)
     pip = [str(python), "-m", "pip", "install"]
-    wanted = [part for lock in LOCKS[kind] for part in ("-r", lock)]
     say(f"installing the versions of {', '.join(LOCKS[kind])}")
-    if not run([*pip, *wanted], "installing", log):
-        fail("the locked versions could not be installed", log)
-    # Last, when all that torch needs is there already: its own index has other versions of these.
-    if kind != "test" and not has_torch(python):
-        install_torch(pip, log)
+    for lock in LOCKS[kind]:
+        if not run([*pip, "-r", lock], "installing", log):
+            fail("the locked versions could not be installed", log)
+        # After the first, when all that torch needs is there already: its own index has other versions of these.
+        # Before the others: what asks for torch in them must find this build, or it would fetch another.
+        if lock == "requirements.lock" and not has_torch(python):
+            install_torch(pip, log)
     here = [*pip, "--no-deps", "--no-build-isolation", "-e", "."]
     if kind != "test" and not run(here, "installing jielong", log):
         fail("jielong could not be installed", log)
