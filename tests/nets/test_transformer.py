@@ -160,7 +160,7 @@ def test_tap_reads_and_edits_every_site() -> None:
 
         def double(x: torch.Tensor, at: object, seen: list[torch.Tensor] = seen) -> torch.Tensor:
             seen.append(x)
-            return x * 1.5
+            return x * 1.5 + 0.3
 
         edited = model(IDS, tap=Tap({site: double}))
         assert len(seen) == 1 and bool(((edited - plain).abs() > 1e-4).any()), site
