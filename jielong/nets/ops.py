@@ -93,7 +93,7 @@ class _NormRotate(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, table: Tensor, eps: float) -> Tensor:
         x = x.transpose(1, 2).contiguous()
         scale = _inverse_rms(x, eps)
-        unit = x.mul_(scale)
+        unit = x * scale  # not in place: where nothing had to be copied, x is still the caller's
         ctx.save_for_backward(unit, weight, scale, table)
         cos, sin, swap = _full_tables(table, unit)
         weight = weight.to(unit.dtype).unsqueeze(-2)
