@@ -24,9 +24,10 @@ from jielong.data.pack import Packer
 from jielong.data.tokens import Tokens
 from jielong.nets.config import TransformerConfig, shape
 from jielong.nets.transformer import Transformer
+from jielong.train.compiled import compile_blocks
 from jielong.train.loop import Course, _Driver
 from jielong.train.next_token import NextToken
-from jielong.train.run import BF16, compile_hidden
+from jielong.train.run import BF16
 
 STEPS = 4  # in a timed round
 TARGETS = {"eager": 2.0, "compiled": 1.15, "share": 0.45}
@@ -61,7 +62,7 @@ def ours(config: TransformerConfig, rows: Packer, dtype: torch.dtype, compiled: 
     """Our loop's own step."""
     model = Transformer(config, seed=0)
     if compiled:
-        compile_hidden(model, rows)
+        compile_blocks(model)
     objective = NextToken(model, rows, None, 1, dtype)
     driver = _Driver(objective.phases[0], Course(10_000))
     name = f"jielong, {str(dtype)[6:]}" + (", compiled" if compiled else "")
@@ -101,11 +102,12 @@ def trainer(config: TransformerConfig, rows: Packer, autocast: bool) -> Contesta
     except ImportError:
         return None
     from jielong.bench.huggingface import trainer_rounds
-    from jielong.nets import qwen3
+    from jielong.nets.families.family import write
+    from jielong.nets.families.qwen import QWEN3
 
     fields = {
         k: v
-        for k, v in qwen3.to_json(config).items()
+        for k, v in write(QWEN3, config).items()
         if k not in ("architectures", "rope_theta", "rope_scaling")
     }
     model = Qwen3ForCausalLM(Qwen3Config(**fields))
@@ -144,6 +146,7 @@ def run(
 ) -> Result:
     """Tokens a second of all, ratios of ours to the best peer, and the share of the machine's matrix rate."""
     torch.set_num_threads(device.threads())
+    device.keep_memory()
     config = shape(width, vocab, context, layers)
     field_ = list(contestants(config, batch, compiled))
     shares: list[float] = []

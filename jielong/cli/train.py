@@ -70,8 +70,8 @@ class Rows:
     "AdamW's learning rate, for embeddings and norms (default 0.008; a third of it from pretrained weights)."
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     "Arithmetic: bf16 where the processor or GPU multiplies it faster."
-    compile: Annotated[bool, Parameter(negative=())] = False
-    "Compile the blocks: a minute at the start, sooner afterwards."
+    compile: bool | None = None
+    "Compile the blocks: some ten seconds at the start, sooner afterwards (default: in runs of a minute or more)."
     validation: float = 0.05
     "Share of the documents kept apart."
     save_every: float = NO_SETTINGS.save_every

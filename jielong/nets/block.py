@@ -28,10 +28,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Scene:
-    """What all blocks of one forward pass share."""
+    """What one block of a forward pass is given beside the stream. A block does not know its own number: blocks
+    of one shape are then one piece of code to a compiler."""
 
-    tables: dict[int, Tensor]  # block -> rotation table (2, B or 1, T, C / 2)
-    biases: dict[int, Tensor | None]  # block -> additive attention mask, None: plain lower triangle
+    number: int
+    table: Tensor | None = None  # rotation (2, B or 1, T, C / 2)
+    bias: Tensor | None = None  # additive attention mask; None: plain lower triangle
     where: Where | None = None
     positions: Tensor | None = None
     cache: KVCache | None = None
@@ -39,11 +41,11 @@ class Scene:
     memory: Tensor | None = None  # (B, S, D) for cross-attention
     condition: Tensor | None = None  # (B, condition) for adaLN
 
-    def pass_through(self, site: str, value: Tensor) -> Tensor:
+    def show(self, site: str, value: Tensor) -> Tensor:
         """Show `value` to the tap, where there is one."""
         if self.tap is None or self.where is None:
             return value
-        return self.tap(site, value, self.where)
+        return self.tap(f"block.{self.number}.{site}", value, self.where)
 
 
 class Norm(nn.Module):
@@ -67,9 +69,9 @@ class Norm(nn.Module):
 class Attention(nn.Module):
     """Self-attention with grouped queries; weights of queries, keys and values lie in one matrix."""
 
-    def __init__(self, config: TransformerConfig, layer: Layer, number: int) -> None:
+    def __init__(self, config: TransformerConfig, layer: Layer) -> None:
         super().__init__()
-        self.config, self.layer, self.number = config, layer, number
+        self.config, self.layer = config, layer
         heads, kv, size = config.heads, config.kv_heads, config.head_dim
         self.qkv = nn.Parameter(torch.empty((heads + 2 * kv) * size, config.dim))
         self.qkv_bias = nn.Parameter(torch.zeros((heads + 2 * kv) * size)) if config.qkv_bias else None
@@ -83,22 +85,18 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, scene: Scene) -> Tensor:
         """x (B, T, D), already normalised -> (B, T, D)."""
-        site = f"block.{self.number}."
         q, k, v = self._project(x, scene)
-        if scene.tap is not None:
-            q, k, v = (
-                scene.pass_through(site + name, value) for name, value in zip("qkv", (q, k, v), strict=True)
-            )
+        q, k, v = scene.show("q", q), scene.show("k", k), scene.show("v", v)
         if scene.cache is not None and scene.positions is not None:
-            k, v = scene.cache.write(self.number, k, v, scene.positions)
+            k, v = scene.cache.write(scene.number, k, v, scene.positions)
             k, v = k.to(q.dtype), v.to(q.dtype)
         mixed = self._attend(q, k, v, scene).transpose(1, 2).flatten(2)
-        mixed = scene.pass_through(site + "heads", mixed)
-        return scene.pass_through(site + "attn_out", ops.linear(mixed, self.out, self.out_bias))
+        mixed = scene.show("heads", mixed)
+        return scene.show("attn_out", ops.linear(mixed, self.out, self.out_bias))
 
     def _project(self, x: Tensor, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
         heads, kv, size = self.config.heads, self.config.kv_heads, self.config.head_dim
-        table = scene.tables.get(self.number)
+        table = scene.table
         both = ops.linear(x, self.qkv, self.qkv_bias)
         if self.layer.qk_norm == "whole":
             q, k, _ = both.split([heads * size, kv * size, kv * size], -1)
@@ -106,19 +104,12 @@ class Attention(nn.Module):
             k = ops.rms_norm(k, self._offset(self.k_norm), self.config.norm_eps)
             both = torch.cat([q, k, both[..., (heads + kv) * size :]], -1)
         both = both.unflatten(-1, (heads + 2 * kv, size))
-        qk, v = both[:, :, : heads + kv], both[:, :, heads + kv :].transpose(1, 2)
+        qk, v = both.split([heads + kv, kv], 2)
+        v = v.transpose(1, 2)
         if self.layer.qk_norm == "head":
-            q_weight, k_weight = self._offset(self.q_norm), self._offset(self.k_norm)
-            weight = torch.cat([q_weight.expand(heads, size), k_weight.expand(kv, size)])
-            if table is not None:
-                turned = ops.norm_rotate(qk, weight, table, self.config.norm_eps)
-            else:
-                turned = ops.rms_norm(qk, torch.ones_like(weight[0]), self.config.norm_eps) * weight.to(
-                    qk.dtype
-                )
-                turned = turned.transpose(1, 2)
-        else:
-            turned = qk.transpose(1, 2) if table is None else ops.rotate(qk.transpose(1, 2), table)
+            weights = self._offset(self.q_norm), self._offset(self.k_norm)
+            return *ops.norm_rotate(qk, *weights, heads, table, self.config.norm_eps), v
+        turned = qk.transpose(1, 2) if table is None else ops.rotate(qk.transpose(1, 2), table)
         return turned[:, :heads], turned[:, heads:], v
 
     def _offset(self, weight: nn.Parameter | None) -> Tensor:
@@ -126,16 +117,15 @@ class Attention(nn.Module):
         return weight + self.config.norm_offset if self.config.norm_offset else weight
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, scene: Scene) -> Tensor:
-        bias = scene.biases[self.number]
-        pattern_site = f"block.{self.number}.pattern"
-        watched = scene.tap is not None and scene.tap.wants(pattern_site)
+        bias = scene.bias
+        watched = scene.tap is not None and scene.tap.wants(f"block.{scene.number}.pattern")
         dropout = self.config.dropout if self.training else 0.0
         if not watched and self.layer.softcap is None and not dropout:
             return ops.attention(q, k, v, bias, self.scale, self.config.causal)
         if bias is None and self.config.causal:
             bias = causal_bias(q.shape[2], k.shape[2], q.dtype, q.device)
         pattern = ops.attention_pattern(q, k, bias, self.scale, self.layer.softcap)
-        pattern = scene.pass_through(pattern_site, pattern)
+        pattern = scene.show("pattern", pattern)
         return ops.mix_values(F.dropout(pattern, dropout), v)
 
 
@@ -170,9 +160,9 @@ class Cross(nn.Module):
 class FeedForward(nn.Module):
     """down(activation(up x)), or with a gate beside it; gate and up lie in one matrix."""
 
-    def __init__(self, config: TransformerConfig, number: int) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.activation, self.gated, self.number = config.activation, config.gated, number
+        self.activation, self.gated = config.activation, config.gated
         self.up = nn.Parameter(torch.empty(config.hidden * (2 if config.gated else 1), config.dim))
         self.down = nn.Parameter(torch.empty(config.dim, config.hidden))
         self.up_bias = nn.Parameter(torch.zeros(self.up.shape[0])) if config.mlp_bias else None
@@ -188,20 +178,18 @@ class FeedForward(nn.Module):
             active = ACTIVATIONS[self.activation](gate) * up
         else:
             active = ACTIVATIONS[self.activation](wide)
-        active = scene.pass_through(f"block.{self.number}.mlp_act", active)
-        return scene.pass_through(
-            f"block.{self.number}.mlp_out", ops.linear(active, self.down, self.down_bias)
-        )
+        active = scene.show("mlp_act", active)
+        return scene.show("mlp_out", ops.linear(active, self.down, self.down_bias))
 
 
 class Block(nn.Module):
     """Attention, perhaps cross-attention, and feed-forward, each added to the stream that runs through."""
 
-    def __init__(self, config: TransformerConfig, number: int) -> None:
+    def __init__(self, config: TransformerConfig, layer: Layer) -> None:
         super().__init__()
-        self.config, self.layer, self.number = config, config.blocks[number], number
-        self.attention = Attention(config, self.layer, number)
-        self.feed = FeedForward(config, number)
+        self.config, self.layer = config, layer
+        self.attention = Attention(config, layer)
+        self.feed = FeedForward(config)
         self.cross = Cross(config) if self.layer.cross else None
         self.cross_norm = Norm(config) if self.layer.cross else None
         before, after = self.layer.norm in ("pre", "sandwich"), self.layer.norm != "pre"
@@ -215,20 +203,19 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, scene: Scene) -> Tensor:
         """x (B, T, D) -> (B, T, D)."""
-        site = f"block.{self.number}."
-        x = scene.pass_through(site + "resid_in", x)
+        x = scene.show("resid_in", x)
         shifts = self._modulate(scene, x)
-        inner = scene.pass_through(site + "attn_in", self._before(x, self.attention_norm, shifts[:2]))
+        inner = scene.show("attn_in", self._before(x, self.attention_norm, shifts[:2]))
         attended = self.attention(inner, scene)
         if self.config.parallel:
-            return scene.pass_through(site + "resid_out", x + attended + self.feed(inner, scene))
+            return scene.show("resid_out", x + attended + self.feed(inner, scene))
         x = self._add(x, attended, self.attention_after, shifts[2:3])
         if self.cross is not None and self.cross_norm is not None:
             x = x + self.cross(self.cross_norm(x), scene)
-        x = scene.pass_through(site + "resid_mid", x)
-        inner = scene.pass_through(site + "mlp_in", self._before(x, self.feed_norm, shifts[3:5]))
+        x = scene.show("resid_mid", x)
+        inner = scene.show("mlp_in", self._before(x, self.feed_norm, shifts[3:5]))
         x = self._add(x, self.feed(inner, scene), self.feed_after, shifts[5:])
-        return scene.pass_through(site + "resid_out", x)
+        return scene.show("resid_out", x)
 
     def _modulate(self, scene: Scene, x: Tensor) -> tuple[Tensor, ...]:
         """adaLN-zero (Peebles and Xie 2022): shift, scale and gate for both halves, all zero at the start."""

@@ -77,9 +77,9 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
     """
     cos, sin = table.to(x.dtype).unsqueeze(2)
     half = cos.shape[-1]
-    first, second = x[..., :half], x[..., half : 2 * half]
-    turned = (first * cos - second * sin, second * cos + first * sin)
-    return torch.cat((*turned, x[..., 2 * half :]) if 2 * half < x.shape[-1] else turned, -1)
+    # split, not slices: the gradient of a split is one concatenation, that of slices a sum of padded copies
+    first, second, rest = x.split([half, half, x.shape[-1] - 2 * half], -1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), -1)
 
 
 class _NormRotate(torch.autograd.Function):
@@ -90,24 +90,31 @@ class _NormRotate(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, table: Tensor, eps: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, q_weight: Tensor, k_weight: Tensor, heads: int, table: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
         x = x.transpose(1, 2).contiguous()
         scale = _inverse_rms(x, eps)
         unit = x * scale  # not in place: where nothing had to be copied, x is still the caller's
-        ctx.save_for_backward(unit, weight, scale, table)
-        cos, sin, swap = _full_tables(table, unit)
+        weight = torch.cat([q_weight.expand(heads, -1), k_weight.expand(x.shape[1] - heads, -1)])
         weight = weight.to(unit.dtype).unsqueeze(-2)
-        return (unit * (cos * weight)).addcmul_(unit @ swap, sin * (weight @ swap.abs()))
+        ctx.save_for_backward(unit, weight, scale, table)
+        ctx.heads, ctx.dtype = heads, q_weight.dtype
+        cos, sin, swap = _full_tables(table, unit)
+        turned = (unit * (cos * weight)).addcmul_(unit @ swap, sin * (weight @ swap.abs()))
+        return turned[:, :heads], turned[:, heads:]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_q: Tensor, grad_k: Tensor) -> tuple[Tensor | None, ...]:
         unit, weight, scale, table = ctx.saved_tensors
         cos, sin, swap = _full_tables(table, unit)
+        grad = torch.cat([grad_q, grad_k], 1)
         inner = ((grad * sin) @ swap.t()).addcmul_(grad, cos)
-        grad_weight = torch.mul(inner, unit).sum(0, dtype=weight.dtype).sum(1)
-        inner.mul_(weight.to(unit.dtype).unsqueeze(-2))
-        return _norm_backward(inner, unit, scale).transpose(1, 2), grad_weight, None, None
+        grad_weight = torch.mul(inner, unit).sum(0, dtype=ctx.dtype).sum(1)
+        inner.mul_(weight)
+        grad_x = _norm_backward(inner, unit, scale).transpose(1, 2)
+        return grad_x, grad_weight[: ctx.heads].sum(0), grad_weight[ctx.heads :].sum(0), None, None, None
 
 
 def _full_tables(table: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,12 +126,20 @@ def _full_tables(table: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return cos, sin, torch.cat([torch.cat([zero, eye], 1), torch.cat([-eye, zero], 1)])
 
 
-def norm_rotate(x: Tensor, weight: Tensor, table: Tensor, eps: float) -> Tensor:
-    """Heads x (B, T, H, C), one RMSNorm weight a head (H, C), rotation table (2, B or 1, T, C / 2) -> (B, H, T, C)."""
-    if _written_out(x) and table.shape[-1] * 2 == x.shape[-1]:
-        return _NormRotate.apply(x, weight, table, eps)
-    normed = F.rms_norm(x, (x.shape[-1],), None, eps) * weight.to(x.dtype)
-    return rotate(normed.transpose(1, 2), table)
+def norm_rotate(
+    x: Tensor, q_weight: Tensor, k_weight: Tensor, heads: int, table: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys side by side, x (B, T, H + K, C) -> (B, H, T, C), (B, K, T, C): normed head by head, turned.
+
+    q_weight and k_weight (C,); table (2, B or 1, T, C / 2), None: not turned. One pass over both where the backward
+    is written out; one after the other for compilers, which fuse each into the products around it.
+    """
+    if _written_out(x) and table is not None and table.shape[-1] * 2 == x.shape[-1]:
+        q, k = _NormRotate.apply(x, q_weight, k_weight, heads, table, eps)
+        return q, k
+    q, k = x.split([heads, x.shape[2] - heads], 2)
+    q, k = rms_norm(q, q_weight, eps).transpose(1, 2), rms_norm(k, k_weight, eps).transpose(1, 2)
+    return (q, k) if table is None else (rotate(q, table), rotate(k, table))
 
 
 def attention_pattern(
@@ -222,7 +237,11 @@ def swiglu(both: Tensor) -> Tensor:
 
 
 class _NextTokenLoss(torch.autograd.Function):
-    """Cross-entropy of a tied or free head, a slice of positions at a time, so that logits are never all in memory."""
+    """Cross-entropy of a tied or free head, a slice of positions at a time, so that logits are never all in memory.
+
+    The large matrix is written once and exponentiated in place; what divides each of its rows is left to the two
+    small matrices of the products that follow: softmax(z) H = (exp(z) H) / sum(exp(z)).
+    """
 
     @staticmethod
     def forward(
@@ -241,27 +260,25 @@ class _NextTokenLoss(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=torch.float32)
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if grads and bias is not None else None
         for start in range(0, len(hidden), slice_):
-            part = slice(start, start + slice_)
-            logits = F.linear(hidden[part], head).float()
-            if bias is not None:
-                logits += bias
-            if softcap is not None:
-                squashed = torch.tanh(logits / softcap)
-                logits = softcap * squashed
-            rows = targets[part].unsqueeze(1)
-            chosen, top = logits.gather(1, rows), logits.amax(-1, keepdim=True)
-            weights = torch.softmax(logits, -1)
-            # ln sum exp = top - ln p(top): the largest probability never underflows
-            losses[part] = (top - weights.amax(-1, keepdim=True).log() - chosen).squeeze(1)
+            part, rows = hidden[start : start + slice_], targets[start : start + slice_].unsqueeze(1)
+            weights, total, loss = _exponentials(linear(part, head, bias), rows, softcap)
+            if total is None:  # out of range without a shift: once more, with one
+                weights, total, loss = _exponentials(linear(part, head, bias), rows, softcap, shifted=True)
+            assert total is not None
+            losses[start : start + slice_] = loss.squeeze(1)
             if grads:
-                weights.scatter_add_(1, rows, torch.full_like(chosen, -1.0))
-                if softcap is not None:
-                    weights.mul_(1 - squashed**2)
+                # p - 1 before it is rounded: the slope of a confident token is small, not noise
+                slope = (weights.gather(1, rows).to(total.dtype) - total).to(weights.dtype)
+                weights.scatter_(1, rows, slope)
+                if softcap is not None:  # 1 - tanh^2 of what was capped
+                    capped = linear(part, head, bias)
+                    weights.mul_(1 - torch.tanh(capped / softcap) ** 2)
+                scale = total.reciprocal()
                 if grad_bias is not None:
-                    grad_bias += weights.sum(0)
-                slope = weights.to(hidden.dtype)
-                torch.mm(slope, head, out=grad_hidden[part])
-                grad_weight += slope.t() @ hidden[part]
+                    grad_bias += (weights * scale).sum(0)
+                scale = scale.to(hidden.dtype)
+                torch.mm(weights, head, out=grad_hidden[start : start + slice_]).mul_(scale)
+                grad_weight += weights.t() @ (part * scale)
         if grads:
             ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         ctx.mark_non_differentiable(losses)
@@ -273,6 +290,27 @@ class _NextTokenLoss(torch.autograd.Function):
         grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
         grad_bias = None if grad_bias is None else grad_bias * grad
         return grad_hidden * grad.to(grad_hidden.dtype), grad_weight * grad, grad_bias, None, None, None
+
+
+def _exponentials(
+    logits: Tensor, rows: Tensor, softcap: float | None, shifted: bool = False
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """exp of each row of logits (N, V), written over them; its sum (N, 1); and -ln p of the chosen `rows` (N, 1).
+
+    A sum that float32 cannot hold (logits of 70 and more) gives None: call again with `shifted`, which subtracts
+    each row's largest logit first and costs two more passes.
+    """
+    if softcap is not None:
+        logits = logits.div_(softcap).tanh_().mul_(softcap)
+    if shifted:
+        logits = logits.sub_(logits.amax(-1, keepdim=True))
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    chosen = logits.gather(1, rows).to(wide)
+    weights = logits.exp_()
+    total = weights.sum(-1, keepdim=True, dtype=wide)
+    low, high = total.aminmax()
+    held = shifted or (low > 1e-30 and high < 1e30)
+    return weights, total if held else None, total.log() - chosen
 
 
 def next_token_loss(

@@ -33,7 +33,7 @@ class Transformer(nn.Module):
         self.place = nn.Parameter(torch.empty(config.context, config.dim)) if learned else None
         self.kind = nn.Parameter(torch.empty(config.types, config.dim)) if config.types else None
         self.embed_norm = Norm(config) if config.embed_norm else None
-        self.blocks = nn.ModuleList(Block(config, number) for number in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in config.blocks)
         self.norm = Norm(config) if config.final_norm else None
         self.head = None if config.tied else nn.Parameter(torch.empty(config.vocab, config.dim))
         self.head_bias = nn.Parameter(torch.zeros(config.vocab)) if config.head_bias else None
@@ -121,8 +121,8 @@ class Transformer(nn.Module):
         if tap is not None:
             where = self._where(x, positions, None, None, rows)
             x = tap("embed", x, where)
-        scene = self._scene(x, positions, documents, cache, tap, where, memory, condition)
-        for block in self.blocks:
+        scenes = self._scenes(x, positions, documents, cache, tap, where, memory, condition)
+        for block, scene in zip(self.blocks, scenes, strict=True):
             x = block(x, scene)
         if cache is not None:
             cache.advance(x.shape[1], lengths)
@@ -167,32 +167,35 @@ class Transformer(nn.Module):
         x = x if self.embed_norm is None else self.embed_norm(x)
         return F.dropout(x, self.config.dropout) if self.config.dropout and self.training else x
 
-    def _scene(
+    def _scenes(
         self, x: Tensor, positions: Tensor | None, documents: Tensor | None, cache: KVCache | None, tap: Tap | None,
         where: Where | None, memory: Tensor | None, condition: Tensor | None,
-    ) -> Scene:  # fmt: skip
-        tables: dict[int, Tensor] = {}
-        biases: dict[int, Tensor | None] = {}
-        made: dict[int | None, Tensor | None] = {}
-        turned: dict[object, Tensor] = {}
+    ) -> list[Scene]:  # fmt: skip
+        scenes: list[Scene] = []
+        biases: dict[int | None, Tensor | None] = {}
+        tables: dict[object, Tensor | None] = {None: None}
         for number, layer in enumerate(self.config.blocks):
-            if self.config.position == "rope" and layer.rope is not None:
-                if layer.rope not in turned:
-                    turned[layer.rope] = self._table(layer, x, positions)
-                tables[number] = turned[layer.rope]
-            if layer.window not in made:
-                made[layer.window] = self._bias(x, positions, documents, cache, layer.window)
-            biases[number] = made[layer.window]
-        return Scene(tables, biases, where, positions, cache, tap, memory, condition)
+            turning = layer.rope if self.config.position == "rope" else None
+            if turning not in tables:
+                tables[turning] = self._table(layer, x, positions, cache is not None)
+            if layer.window not in biases:
+                biases[layer.window] = self._bias(x, positions, documents, cache, layer.window)
+            bias = biases[layer.window]
+            scenes.append(
+                Scene(number, tables[turning], bias, where, positions, cache, tap, memory, condition)
+            )
+        return scenes
 
-    def _table(self, layer: Layer, x: Tensor, positions: Tensor | None) -> Tensor:
+    def _table(self, layer: Layer, x: Tensor, positions: Tensor | None, cached: bool) -> Tensor:
         """Rotation for these positions, (2, B or 1, T, C / 2); tables are kept a power of two long."""
         assert layer.rope is not None
+        context = self.config.context
+        turning = rope.settled(layer.rope, context, context if cached else x.shape[1])
         reach = x.shape[1] if positions is None else int(positions.max()) + 1
         length = 1 << max(reach - 1, 63).bit_length()
-        key = (layer.rope, length)
+        key = (turning, length)
         if key not in self._tables:
-            table = rope.tables(layer.rope, self.config.head_dim, self.config.context, length)
+            table = rope.tables(turning, self.config.head_dim, context, length)
             self._tables[key] = table.to(x.device)
         table = self._tables[key]
         return table[:, None, : x.shape[1]] if positions is None else table[:, positions]

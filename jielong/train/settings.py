@@ -37,7 +37,7 @@ class Settings:
     decay: float = 0.5  # share of the run in which the rates fall to zero
     clip: float = 1.0
     precision: Precision = "auto"
-    compile: bool = False
+    compile: bool | None = None  # let torch compile the blocks; None: where it pays
     validate: int = 4  # times that the validation loss is measured
     save_every: float = 60.0  # seconds between two saved states
     seed: int = 0

@@ -45,11 +45,14 @@ def test_rms_norm_of_zeros_is_zero_with_finite_gradient() -> None:
 
 
 def test_norm_rotate_is_norm_then_rotation() -> None:
-    x, w = rand(2, 6, 3, 8), rand(3, 8, seed=1)
+    x, q_weight, k_weight = rand(2, 6, 3, 8), rand(8, seed=1), rand(8, seed=2)
     table = rope.tables(Rope(), 8, 64, 6).double().unsqueeze(1)
-    normed = x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * w
-    plain = ops.rotate(normed.transpose(1, 2), table)
-    check(ops.norm_rotate(x, w, table, 1e-6), plain, [x, w])
+    for turned in (table, None):
+        normed = x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+        normed = (normed * torch.stack([q_weight, q_weight, k_weight])).transpose(1, 2)
+        plain = normed if turned is None else ops.rotate(normed, turned)
+        both = torch.cat(ops.norm_rotate(x, q_weight, k_weight, 2, turned, 1e-6), 1)
+        check(both, plain, [x, q_weight, k_weight])
 
 
 def test_rotation_keeps_length_and_depends_on_distance_only() -> None:
