@@ -33,6 +33,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),
     "generate": ("jielong.cli.generate:generate", "Continue a text."),
     "score": ("jielong.cli.score:score", "Log-probabilities of texts under a model."),
+    "serve": ("jielong.cli.serve:serve", "Serve a model behind OpenAI's API, with a page to try it."),
     "data world": ("jielong.cli.data:world", "Write a part of the built-in world to a file."),
     "lab list": ("jielong.cli.lab:list_", "The claims, and what was measured of each."),
     "lab run": ("jielong.cli.lab:run", "Measure claims."),
@@ -156,8 +157,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return complain(str(error), WRONG_INPUT, as_json=as_json)
     except WorkFailed as error:
         return complain(str(error), FAILED, as_json=as_json)
-    except KeyboardInterrupt:
-        return complain("interrupted", INTERRUPTED, as_json=as_json)
+    except KeyboardInterrupt as error:
+        return complain(str(error) or "interrupted", INTERRUPTED, as_json=as_json)
     except BrokenPipeError:
         # The reader has left (`| head`); what Python would still flush at exit has nowhere to go.
         with suppress(OSError, ValueError):

@@ -1,0 +1,106 @@
+"""`jielong serve`: a model behind OpenAI's API, on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from jielong.cli.common import Common
+from jielong.cli.drawing import MODEL
+
+if TYPE_CHECKING:
+    from jielong.base.talk import Talk
+
+KEY = "JIELONG_API_KEY"
+MEGABYTE = 1 << 20
+
+
+def serve(
+    model: Path = MODEL,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    name: str = "",
+    mode: Literal["fast", "exact"] = "fast",
+    streams: int = 32,
+    device: str = "auto",
+    rate: float = 0.0,
+    body: float = 4.0,
+    seconds: float = 600.0,
+    grace: int = 60,
+    common: Common = Common(),
+) -> None:
+    """Serve a model behind OpenAI's API, with a page to try it at /.
+
+    Stops at Ctrl-C or SIGTERM after finishing what is running; a second signal stops at once. With
+    JIELONG_API_KEY set in the environment, every request needs that key; without it only this machine may ask.
+
+    Parameters
+    ----------
+    model
+        A checkpoint folder or a run.
+    host
+        The address to listen on. Beyond this machine an API key is needed.
+    port
+        The port; 0 takes a free one.
+    name
+        What clients call the model (the folder's name by default).
+    mode
+        fast, or exact: an answer's bytes do not depend on what else is running.
+    streams
+        Texts that are written at the same time; others wait.
+    device
+        cpu, cuda, mps or auto.
+    rate
+        Requests a minute from one client (0: no limit).
+    body
+        Megabytes that a request may have.
+    seconds
+        In which an answer must be finished.
+    grace
+        Seconds that running answers get when the server is told to stop.
+    """
+    from jielong.base.device import pick
+    from jielong.base.errors import UserError
+    from jielong.serve.guard import is_here
+    from jielong.serve.load import open_service
+    from jielong.serve.run import listen
+    from jielong.serve.run import serve as run
+    from jielong.serve.service import Limits
+
+    key = os.environ.get(KEY, "")
+    if not key and not is_here(host):
+        raise UserError(f"--host {host} is open to other machines: set {KEY} in the environment first")
+    if min(rate, grace) < 0 or min(body, seconds) <= 0 or streams < 1:
+        raise UserError("--rate and --grace are 0 or more; --body, --seconds and --streams more than 0")
+    talk = common.talk()
+    listener = listen(host, port)
+    limits = Limits(body=int(body * MEGABYTE), seconds=seconds, rate=rate)
+    talk.say(f"reading {model}")
+    service = open_service(model, name=name, device=pick(device), mode=mode, streams=streams, limits=limits)
+
+    def ready(url: str) -> None:
+        talk.say(f"{service.name} at {url}/v1 ({mode}; a page to try it at {url}/); Ctrl-C stops")
+        talk.next_command(f"curl {url}/v1/models" + (f' -H "Authorization: Bearer ${KEY}"' if key else ""))
+
+    log_to(talk)
+    run(service, listener, key=key, grace=grace, ready=ready)
+    talk.document({"model": service.name, "stats": service.engine.stats()})
+
+
+def log_to(talk: Talk) -> None:
+    """What the server logs, as this command's messages: failures always, each request with -v.
+
+    A line holds no header and no body, so no key and nothing that anybody said.
+    """
+    import logging
+
+    class Said(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            (talk.error if record.levelno >= logging.WARNING else talk.detail)(self.format(record))
+
+    for each in ("jielong.serve", "uvicorn.error"):
+        logger = logging.getLogger(each)
+        logger.handlers, logger.propagate = [Said()], False
+        logger.setLevel(logging.INFO)

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible server: HTTP in, the engine's pieces out."""

@@ -1,0 +1,82 @@
+"""A service over a scripted engine, asked in process or over a real socket."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from jielong.infer.request import Request
+from jielong.serve.run import configured, listen
+from jielong.serve.service import Limits, Service
+from jielong.units import bpe
+from jielong.units.chat import TEMPLATE
+from jielong.units.codec import Tokenizer
+from tests.serve.scripted import ScriptedEngine
+
+TEXT = 'the cat sat on the mat, the cat ate. 玉山很高。 {"name": 1}'
+
+
+@pytest.fixture(scope="session")
+def codec() -> Tokenizer:
+    found = bpe.train([TEXT] * 20, size=300, at_most=True)
+    found.template = found.template or TEMPLATE
+    return found
+
+
+Make = Callable[..., Service]
+
+
+@pytest.fixture
+def make(codec: Tokenizer) -> Make:
+    """A service whose model says `script`: a text, or a function of the request."""
+
+    def made(script: Any = "the cat sat", delay: float = 0.0, **limits: Any) -> Service:
+        def told(request: Request) -> str:
+            return script(request) if callable(script) else str(script)
+
+        engine = ScriptedEngine(codec, told, delay)
+        return Service(engine, codec, name="cat", context=512, width=16, limits=Limits(**limits))
+
+    return made
+
+
+@contextmanager
+def running(service: Service, key: str = "", grace: int = 5) -> Iterator[str]:
+    """The URL of a server that really listens; it is stopped gracefully afterwards."""
+    listener = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server = configured(service, key, grace, lambda url: None)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        until = time.monotonic() + 20
+        while not server.started and time.monotonic() < until:
+            time.sleep(0.01)
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def serve(make: Make) -> Iterator[Callable[..., httpx.Client]]:
+    """`serve(script, ...)`: a client of a running server."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+
+        def started(script: Any = "the cat sat", key: str = "", **more: Any) -> httpx.Client:
+            service = make(script, **more)
+            url = stack.enter_context(running(service, key))
+            client = stack.enter_context(httpx.Client(base_url=url, timeout=20))
+            client.service = service  # type: ignore[attr-defined]
+            return client
+
+        yield started
