@@ -2,13 +2,15 @@
 
     save(folder, model, codec, info)          # config.json, model.safetensors, tokenizer, jielong.json, README.md
     loaded = load("runs/demo")                # a checkpoint folder, or a run: its newest checkpoint
+    copy(loaded, folder, dtype="bfloat16")    # as it was read: names, types and files; only the type changed
 
-A shape that fits a known family is saved as that family (Qwen3), any other as `model_type: jielong`, and the
-message names the option that prevents it. Nothing is unpickled; weights are read as safetensors only.
+A shape that fits a known family (`families.known`) is saved as that family, any other as `model_type: jielong`, and
+the message names the option that prevents it. Nothing is unpickled; weights are read as safetensors only.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,24 +22,39 @@ from torch import Tensor
 from jielong.base import files
 from jielong.base.errors import UserError
 from jielong.nets import config as configs
-from jielong.nets import qwen3
+from jielong.nets import weights
 from jielong.nets.config import TransformerConfig
+from jielong.nets.families import known
+from jielong.nets.families.family import Family, Part, full_name, plan, write
 from jielong.nets.transformer import Transformer
+from jielong.nets.weights import Stored
 from jielong.units import codec as codecs
 from jielong.units.codec import Tokenizer
 
 OWN = "jielong"
 INFO = "jielong.json"
+CONFIG = "config.json"
+HEAD = "lm_head.weight"
+# What stands beside weights in a folder of somebody's, and is copied as it is.
+BESIDE = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+    "generation_config.json", "tokenizer.model", "vocab.json", "merges.txt", "README.md", "LICENSE", "LICENSE.txt",
+    "NOTICE", INFO,
+)  # fmt: skip
+DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint in memory. `info` is `jielong.json`, empty for folders of other makers."""
+    """A checkpoint in memory. `info` is `jielong.json`, empty for folders of other makers; `said` is `config.json`
+    as it stands there, `stored` what the files are."""
 
     model: Transformer
     codec: Tokenizer
     info: Mapping[str, Any] = field(default_factory=dict)
     path: Path = Path()
+    said: Mapping[str, Any] = field(default_factory=dict)
+    stored: Stored = field(default_factory=Stored)
 
     @property
     def config(self) -> TransformerConfig:
@@ -59,22 +76,20 @@ def save(
     """
     from safetensors.torch import save_file
 
-    reason = qwen3.why_not(model.config)
-    weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    if reason:
+    family, reason = known.fitting(model.config)
+    state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    if family is None:
         data: dict[str, Any] = {"model_type": OWN, OWN: configs.to_json(model.config)}
     else:
-        data, weights = qwen3.to_json(model.config), _rename(model.config, weights)
+        data = write(family, model.config)
     ends = sorted({codec.end, codec.turn_end})
     data |= {"eos_token_id": codec.end, "bos_token_id": None, "pad_token_id": codec.end}
     with files.atomic_dir(folder, overwrite=overwrite) as place:
-        save_file({name: value.contiguous() for name, value in weights.items()}, place / "model.safetensors",
-                  metadata={"format": "pt"})  # fmt: skip
+        tensors = {part.theirs: weights.take(state, part) for part in parts(family, model)}
+        weights.write(place, tensors)
         if extra:
-            save_file(
-                {name: value.contiguous() for name, value in extra.items()}, place / "state.safetensors"
-            )
-        files.write_json(place / "config.json", data)
+            save_file({name: value.contiguous() for name, value in extra.items()}, place / "state.safetensors")
+        files.write_json(place / CONFIG, data)
         files.write_json(
             place / "generation_config.json",
             {
@@ -96,14 +111,63 @@ def load(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float
     configuration field that is not honoured, and a tokenizer that does not fit.
     """
     folder = resolve(path)
-    data = files.read_json(folder / "config.json")
-    config = read_config(data, folder)
+    said = files.read_json(folder / CONFIG)
+    family, config = read_config(said, folder)
     info = files.read_json(folder / INFO) if (folder / INFO).is_file() else {}
     codec = codecs.load(folder)
     codecs.check_fits(codec, config.vocab, info.get("tokenizer", ""))
+    stored = weights.look(folder)
     model = Transformer(config, seed=None)
-    _fill(model, _read_weights(folder), folder, data.get("model_type") == OWN)
-    return Loaded(model.to(device=device, dtype=dtype).eval(), codec, info, folder)
+    needed = parts(family, model)
+    names = _names(family, stored)
+    # some writers keep a copy of the tied head
+    weights.check(model, needed, stored, names, spare=[HEAD] if family and config.tied else [])
+    table = next(part.theirs for part in needed if part.ours == "embed")
+    if family and config.tied and HEAD in names and not weights.same(stored, names[HEAD], names[table]):
+        raise UserError(f"{folder}: {HEAD} is not {table}, as config.json says: set tie_word_embeddings to false")
+    weights.fill(model, needed, stored, names)
+    return Loaded(model.to(device=device, dtype=dtype).eval(), codec, info, folder, said, stored)
+
+
+def copy(loaded: Loaded, folder: str | Path, dtype: str = "", shard: float = 0.0, overwrite: bool = False) -> None:
+    """Write a checkpoint that was read, unchanged but for what is asked: weights as `dtype` ("float32", "float16",
+    "bfloat16"; "" as they were), shards of `shard` bytes (0: the same files). Then everything comes back bit for bit.
+
+    Raises UserError for a shape that no known family has: other programs could not read it.
+    """
+    family, _ = read_config(loaded.said, loaded.path)
+    if family is None:
+        reason = known.fitting(loaded.config)[1]
+        raise UserError(f"{loaded.path} fits no family that other programs know: {reason}")
+    if dtype and dtype not in DTYPES:
+        raise UserError(f"weights are written as {', '.join(DTYPES)}, not {dtype}")
+    state = {name: value.detach().cpu() for name, value in loaded.model.state_dict().items()}
+    by_name = {part.theirs: part for part in parts(family, loaded.model)}
+    tensors = {}
+    for full, name in _names(family, loaded.stored).items():
+        part = by_name.get(full) or Part(HEAD, "embed")
+        tensors[name] = weights.take(state, part).to(weights.TYPES[DTYPES.get(dtype, loaded.stored.types[name])])
+    said = {**loaded.said, **{key: dtype for key in ("dtype", "torch_dtype") if dtype and key in loaded.said}}
+    with files.atomic_dir(folder, overwrite=overwrite) as place:
+        weights.write(place, tensors, shard, None if shard else loaded.stored.files)
+        if dtype and said != loaded.said:
+            files.write_json(place / CONFIG, said)
+        else:
+            shutil.copyfile(loaded.path / CONFIG, place / CONFIG)
+        for name in BESIDE:
+            if (loaded.path / name).is_file():
+                shutil.copyfile(loaded.path / name, place / name)
+
+
+def parts(family: Family | None, model: Transformer) -> list[Part]:
+    """Which rows of our tensors each tensor of a folder is; without a family they go by our names."""
+    names = model.state_dict().keys()
+    return [Part(name, name) for name in names] if family is None else list(plan(family, model.config, names))
+
+
+def _names(family: Family | None, stored: Stored) -> dict[str, str]:
+    """Full name -> name in the files."""
+    return stored.renamed(lambda name: name if family is None else full_name(family, name))
 
 
 def resolve(path: str | Path) -> Path:
@@ -116,87 +180,23 @@ def resolve(path: str | Path) -> Path:
         if inside:
             return inside[-1]
     if not path.exists():
-        raise UserError(
-            f"{path} is not there; name a checkpoint folder or a run (jielong demo makes runs/demo)"
-        )
+        raise UserError(f"{path} is not there; name a checkpoint folder or a run (jielong demo makes runs/demo)")
     raise UserError(f"{path} holds no checkpoint: no config.json in it, nor in its checkpoints/")
 
 
-def read_config(data: Any, folder: Path) -> TransformerConfig:
-    """`config.json` -> our configuration. Raises UserError naming what cannot be honoured."""
-    kind = data.get("model_type") if isinstance(data, Mapping) else None
+def read_config(data: Any, folder: Path) -> tuple[Family | None, TransformerConfig]:
+    """`config.json` -> its family (None: our own) and our configuration. Raises UserError naming what cannot be
+    honoured."""
     try:
-        if kind == OWN:
-            return configs.from_json(data[OWN])
-        if kind == qwen3.MODEL_TYPE:
-            return qwen3.from_json(data)
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise UserError(f"{folder / 'config.json'} does not make sense ({error})") from error
-    raise UserError(
-        f"{folder / 'config.json'} is of model_type {kind!r}; read here: {qwen3.MODEL_TYPE}, {OWN}"
-    )
-
-
-def _rename(config: TransformerConfig, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our tensors under Qwen3's names."""
-    return {
-        theirs: weights[ours][start : start + rows] if rows else weights[ours]
-        for theirs, ours, start, rows in qwen3.tensors(config)
-    }
-
-
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    index = folder / "model.safetensors.index.json"
-    names = (
-        sorted(set(files.read_json(index)["weight_map"].values()))
-        if index.is_file()
-        else ["model.safetensors"]
-    )
-    weights: dict[str, Tensor] = {}
-    for name in names:
-        path = folder / name
-        if Path(name).name != name or not path.is_file():
-            raise UserError(f"{path} is not there; weights are read from safetensors files only")
-        try:
-            weights |= load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise UserError(f"{path} is half-written or no safetensors file ({error})") from error
-    return weights
-
-
-def _fill(model: Transformer, weights: dict[str, Tensor], folder: Path, own: bool) -> None:
-    """Copy the weights in; every tensor must be there, none may be left over, and shapes must agree."""
-    state = model.state_dict()
-    if own:
-        plan = [(name, name, 0, 0) for name in state]
-    else:
-        plan = list(qwen3.tensors(model.config))
-        if model.config.tied:
-            weights.pop("lm_head.weight", None)  # some writers keep a copy of the tied head
-    missing = [theirs for theirs, *_ in plan if theirs not in weights]
-    extra = sorted(set(weights) - {theirs for theirs, *_ in plan})
-    if missing or extra:
-        what = [f"lacks {_few(missing)}"] * bool(missing) + [
-            f"has {_few(extra)} that this shape has not"
-        ] * bool(extra)
-        raise UserError(
-            f"{folder}: model.safetensors {' and '.join(what)}; config.json belongs to other weights"
-        )
-    for theirs, ours, start, rows in plan:
-        place = state[ours][start : start + rows] if rows else state[ours]
-        if place.shape != weights[theirs].shape:
-            raise UserError(
-                f"{folder}: {theirs} has shape {list(weights[theirs].shape)}, config.json says {list(place.shape)}"
-            )
-        place.copy_(weights[theirs])
-
-
-def _few(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+        if not isinstance(data, Mapping):
+            raise TypeError("it is not an object {...}")
+        if data.get("model_type") == OWN:
+            return None, configs.from_json(data[OWN])
+        return known.read_known(data)
+    except UserError as error:
+        raise UserError(f"{folder / CONFIG}: {str(error).removeprefix('config.json ')}") from error
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        raise UserError(f"{folder / CONFIG} does not make sense ({error})") from error
 
 
 def card(model: Transformer, info: Mapping[str, Any]) -> str:
@@ -214,7 +214,5 @@ def card(model: Transformer, info: Mapping[str, Any]) -> str:
     metrics = info.get("metrics") or {}
     if metrics:
         lines += ["", "| measure | value |", "|---|---|"]
-        lines += [
-            f"| {name} | {value:.4g} |" for name, value in metrics.items() if isinstance(value, (int, float))
-        ]
+        lines += [f"| {name} | {value:.4g} |" for name, value in metrics.items() if isinstance(value, (int, float))]
     return "\n".join(lines) + "\n"

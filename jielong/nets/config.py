@@ -27,18 +27,23 @@ class Rope:
     """Rotary positions (Su et al. 2021). `scaling` follows Hugging Face's `rope_scaling` fields:
 
     `linear` (position interpolation, Chen et al. 2023), `ntk` (bloc97 2023), `yarn` (Peng et al. 2023,
-    eq. 17-23), `llama3` (Meta 2024). `fraction` is the share of each head that turns (partial rotary).
+    eq. 17-23), `llama3` (Meta 2024). `dynamic` (emozilla 2023: ntk by the length of the text) and `longrope` (Ding
+    et al. 2024: a factor for each frequency, one set for texts within `original`, one beyond) depend on the text's
+    length; with a cache, whose keys must not change while a text grows, on the model's context instead.
+    `fraction` is the share of each head that turns (partial rotary).
     """
 
     base: float = 10_000.0
-    scaling: Literal["none", "linear", "ntk", "yarn", "llama3"] = "none"
+    scaling: Literal["none", "linear", "ntk", "yarn", "llama3", "dynamic", "longrope"] = "none"
     factor: float = 1.0
     original: int = 0  # context the frequencies were trained for; 0 = the model's own
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     low_frequency: float = 1.0
     high_frequency: float = 4.0
-    attention: float = 0.0  # yarn's attention temperature; 0 = the paper's 0.1 ln(factor) + 1
+    attention: float = 0.0  # factor on cos and sin; 0 = yarn's 0.1 ln(factor) + 1, longrope's own of section 3.3
+    short: tuple[float, ...] = ()  # longrope: what each frequency is divided by within `original`
+    long: tuple[float, ...] = ()  # and beyond it
     fraction: float = 1.0
 
 
@@ -106,10 +111,8 @@ class TransformerConfig:
                 raise UserError(f"an attention window must be 1 or more, not {layer.window}")
             if layer.adaln and not self.condition:
                 raise UserError("a layer with adaln needs condition=WIDTH of the condition vector")
-            if self.position == "rope" and layer.rope and int(self.head_dim * layer.rope.fraction) % 2:
-                raise UserError(
-                    f"head_dim {self.head_dim} x rope fraction {layer.rope.fraction} must be even"
-                )
+            if self.position == "rope" and layer.rope:
+                _check_rope(layer.rope, self.head_dim)
 
     @property
     def blocks(self) -> tuple[Layer, ...]:
@@ -157,10 +160,20 @@ def from_json(data: Mapping[str, Any]) -> TransformerConfig:
     return _build(TransformerConfig, values)
 
 
+def _check_rope(rope: Rope, head_dim: int) -> None:
+    dims = int(head_dim * rope.fraction)
+    if dims % 2:
+        raise UserError(f"head_dim {head_dim} x rope fraction {rope.fraction} must be even")
+    if rope.scaling == "longrope" and not len(rope.short) == len(rope.long) == dims // 2:
+        counts = f"{len(rope.short)} and {len(rope.long)}"
+        raise UserError(f"longrope wants {dims // 2} short and long factors, one a frequency, not {counts}")
+
+
 def _layer(data: Mapping[str, Any]) -> Layer:
     values = dict(data)
     if values.get("rope") is not None:
-        values["rope"] = _build(Rope, values["rope"])
+        rope = {key: tuple(value) if isinstance(value, list) else value for key, value in values["rope"].items()}
+        values["rope"] = _build(Rope, rope)
     return _build(Layer, values)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,7 +15,10 @@ def frequencies(rope: Rope, head_dim: int, context: int) -> tuple[Tensor, float]
     """Angular frequencies (turning dims / 2,) float32 and the factor on cos and sin (yarn's, else 1).
 
     linear: f / s. ntk: base * s ** (d / (d - 2)). yarn: Peng et al. 2023, section 3.2. llama3: Meta 2024.
+    longrope: f / s_i (Ding et al. 2024, eq. 4). Those that depend on the text's length as for one of `context`:
+    see `settled`.
     """
+    rope = settled(rope, context, context)
     dims = int(head_dim * rope.fraction)
     base = rope.base
     if rope.scaling == "ntk":
@@ -28,7 +32,26 @@ def frequencies(rope: Rope, head_dim: int, context: int) -> tuple[Tensor, float]
     if rope.scaling == "yarn":
         scale = rope.attention or (0.1 * math.log(rope.factor) + 1.0 if rope.factor > 1 else 1.0)
         return _yarn(inverse, rope, dims, original), scale
+    if rope.scaling == "longrope":
+        grown = math.sqrt(1 + math.log(rope.factor) / math.log(original)) if rope.factor > 1 else 1.0
+        return inverse / torch.tensor(rope.short), rope.attention or grown
     return inverse, 1.0
+
+
+def settled(rope: Rope, context: int, length: int) -> Rope:
+    """`rope` for a text of `length` tokens, with nothing left that depends on it. `context` is the model's.
+
+    dynamic: ntk with the factor s * length / original - (s - 1) beyond the original context (emozilla 2023).
+    longrope: the long factors beyond it, the short ones within.
+    """
+    original = rope.original or context
+    if rope.scaling == "dynamic":
+        beyond = max(length, original) / original
+        return replace(rope, scaling="ntk", factor=rope.factor * beyond - (rope.factor - 1))
+    if rope.scaling == "longrope":
+        chosen = rope.long if length > original else rope.short
+        return replace(rope, short=chosen, long=chosen)
+    return rope
 
 
 def _llama3(inverse: Tensor, rope: Rope, original: int) -> Tensor:
