@@ -98,7 +98,8 @@ def log_to(talk: Talk) -> None:
 
     class Said(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            (talk.error if record.levelno >= logging.WARNING else talk.detail)(self.format(record))
+            serious = record.levelno >= logging.WARNING and (record.exc_info or record.name == "jielong.serve")
+            (talk.error if serious else talk.detail)(self.format(record))
 
     for each in ("jielong.serve", "uvicorn.error"):
         logger = logging.getLogger(each)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
 import pytest
 
 from jielong.infer.request import Request
+from jielong.serve.app import build
 from jielong.serve.run import configured, listen
 from jielong.serve.service import Limits, Service
 from jielong.units import bpe
@@ -47,9 +50,11 @@ def make(codec: Tokenizer) -> Make:
 
 
 @contextmanager
-def running(service: Service, key: str = "", grace: int = 5) -> Iterator[str]:
+def running(service: Service, key: str = "", grace: int = 5, buffer: int = 0) -> Iterator[str]:
     """The URL of a server that really listens; it is stopped gracefully afterwards."""
     listener = listen("127.0.0.1", 0)
+    if buffer:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = configured(service, key, grace, lambda url: None)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -65,18 +70,46 @@ def running(service: Service, key: str = "", grace: int = 5) -> Iterator[str]:
         assert not thread.is_alive()
 
 
-@pytest.fixture
-def serve(make: Make) -> Iterator[Callable[..., httpx.Client]]:
-    """`serve(script, ...)`: a client of a running server."""
-    from contextlib import ExitStack
+class Inside:
+    """A client of the application itself, without a socket: quick, and each request has a loop of its own."""
 
+    def __init__(self, service: Service, key: str = "") -> None:
+        self.service, self.app = service, build(service, key)
+
+    def post(self, path: str, **more: Any) -> httpx.Response:
+        return self.request("POST", path, **more)
+
+    def get(self, path: str, **more: Any) -> httpx.Response:
+        return self.request("GET", path, **more)
+
+    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, path, **more)
+
+        return asyncio.run(send())
+
+
+@pytest.fixture
+def serve(make: Make) -> Callable[..., Inside]:
+    """`serve(script, ...)`: a client of a new application."""
+
+    def made(script: Any = "the cat sat", key: str = "", **more: Any) -> Inside:
+        return Inside(make(script, **more), key)
+
+    return made
+
+
+@pytest.fixture
+def listening(make: Make) -> Iterator[Callable[..., httpx.Client]]:
+    """The same over a real socket."""
     with ExitStack() as stack:
 
-        def started(script: Any = "the cat sat", key: str = "", **more: Any) -> httpx.Client:
+        def made(script: Any = "the cat sat", key: str = "", **more: Any) -> httpx.Client:
             service = make(script, **more)
-            url = stack.enter_context(running(service, key))
-            client = stack.enter_context(httpx.Client(base_url=url, timeout=20))
+            client = httpx.Client(base_url=stack.enter_context(running(service, key)), timeout=20)
             client.service = service  # type: ignore[attr-defined]
-            return client
+            return stack.enter_context(client)
 
-        yield started
+        yield made
