@@ -1,0 +1,346 @@
+"""The Transformer written out for running: few calls a token, no branches that training needs.
+
+    decoder = Decoder(model)
+    logits_RV = decoder.step(feed, pages)
+
+The same function as `Transformer` (tests hold them together for every option of a layer), over a flat list of tokens
+of many rows, with keys and values in pages. Heads are stored with the two halves of each rotated pair side by side,
+so that a rotation is one complex product; queries and keys agree about it, and nobody else looks.
+Shapes: N tokens of all rows, R rows wanted, D width, H query heads, K key heads, G = H / K, C head size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jielong.base.errors import UserError
+from jielong.nets import kernels, rope
+from jielong.nets.block import ACTIVATIONS, Block, Norm
+from jielong.nets.config import Layer, TransformerConfig
+from jielong.nets.pages import SIZE, Pages
+from jielong.nets.transformer import Transformer
+
+TILE = 128  # keys that exact mode multiplies at a time: a product's order of summing must not depend on the rest
+ROWS = 4  # and the fewest queries, for the same reason
+FUSED = 32  # tokens a row from which fast mode uses torch's fused attention
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that are fed equally many tokens: tokens `start` to `start + rows * width` of the flat list."""
+
+    start: int
+    rows: int
+    width: int
+    table: Tensor  # (rows * pages,) the rows' pages, each row's filled up with page 0
+    numbers: tuple[int, ...] = ()  # what a tap calls the rows
+
+    @property
+    def stop(self) -> int:
+        """The first token after this group."""
+        return self.start + self.rows * self.width
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What one step reads."""
+
+    ids: Tensor  # (N,)
+    positions: Tensor  # (N,) absolute
+    slots: Tensor  # (N,) where their keys and values go
+    groups: tuple[Group, ...]
+    wanted: Tensor  # (R,) tokens whose logits are wanted
+    texts: tuple[Any, ...] = ()  # each row's tokens, for models that read the whole text again
+
+
+@dataclass
+class _Step:
+    """What all layers of one step share."""
+
+    feed: Feed
+    pages: Pages
+    index: Tensor
+    turns: dict[Any, Tensor] = field(default_factory=dict)
+    biases: dict[Any, list[Tensor]] = field(default_factory=dict)
+
+
+class Decoder:
+    """`exact`: float32 only; a row's bits depend on that row alone. UserError for a model that is no decoder."""
+
+    def __init__(self, model: Transformer, exact: bool = False) -> None:
+        self.config, self.exact = model.config, exact
+        config = self.config
+        reason = refuses(config)
+        if reason:
+            raise UserError(f"this model cannot be run as a language model: it has {reason}")
+        self.embed, self.kind = model.embed.detach(), None if model.kind is None else model.kind.detach()[0]
+        self.place = _places(model)
+        self.embed_norm, self.norm = _norm(model.embed_norm), _norm(model.norm)
+        self.head = kernels.matrix(model.head_weight, model.head_bias, exact)
+        self.blocks = [_Block(block, config, number, exact) for number, block in enumerate(model.blocks)]
+        ropes = {layer.rope for layer in config.blocks if config.position == "rope"} - {None}
+        self.turns = {each: _turns(each, config) for each in ropes}
+        alibi = config.position == "alibi"
+        self.slopes = rope.alibi_slopes(config.heads).view(config.kv_heads, 1, 1, -1, 1) if alibi else None
+
+    @torch.no_grad()
+    def step(self, feed: Feed, pages: Pages) -> Tensor:
+        """Logits (R, V) of the wanted tokens; keys and values of all tokens are stored in `pages`."""
+        return self.logits(self.hidden(feed, pages).index_select(0, feed.wanted))
+
+    def logits(self, hidden_RD: Tensor) -> Tensor:
+        """(R, D) -> (R, V)."""
+        if self.exact and hidden_RD.shape[0] == 1:
+            return self.logits(hidden_RD.expand(2, -1).contiguous())[:1]
+        logits = self.head(hidden_RD)
+        cap = self.config.softcap
+        return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
+
+    @torch.no_grad()
+    def hidden(self, feed: Feed, pages: Pages) -> Tensor:
+        """The stream after the last norm, (N, D). In exact mode a feed has two tokens or more."""
+        x = F.embedding(feed.ids, self.embed)
+        if self.config.embed_scale != 1.0:
+            x = x * self.config.embed_scale
+        if self.place is not None:
+            x = x + self.place.index_select(0, feed.positions)
+        if self.kind is not None:
+            x = x + self.kind
+        x = x if self.embed_norm is None else self.embed_norm(x)
+        step = self._share(feed, pages)
+        for block in self.blocks:
+            x = block(x, step)
+        return x if self.norm is None else self.norm(x)
+
+    def _share(self, feed: Feed, pages: Pages) -> _Step:
+        step = _Step(feed, pages, pages.index(feed.slots))
+        for key, table in self.turns.items():
+            step.turns[key] = table.index_select(0, feed.positions).unsqueeze(1)
+        for window in {layer.window for layer in self.config.blocks}:
+            step.biases[window] = [self._bias(group, feed.positions, window) for group in feed.groups]
+        return step
+
+    def _bias(self, group: Group, positions_N: Tensor, window: int | None) -> Tensor:
+        """Additive mask over the group's pages, (1 or K, rows, T, 1 or G, S); one token a row: (K rows, 1 or G, S)."""
+        here = positions_N[group.start : group.stop].view(group.rows, group.width, 1)
+        keys = torch.arange(len(group.table) // group.rows * SIZE)
+        hidden = keys > here
+        if window is not None:
+            hidden |= keys <= here - window
+        bias = torch.zeros(hidden.shape).masked_fill_(hidden, -math.inf)[None, :, :, None]
+        if self.slopes is not None:
+            bias = bias - self.slopes * (here - keys).abs()[None, :, :, None]
+        if group.width == 1:
+            kv = self.config.kv_heads
+            bias = bias.squeeze(2).expand(kv, -1, -1, -1).reshape(kv * group.rows, -1, bias.shape[-1])
+        return bias
+
+
+class _Block:
+    """One block's matrices, ready to run."""
+
+    def __init__(self, block: Block, config: TransformerConfig, number: int, exact: bool) -> None:
+        attention, feed, layer = block.attention, block.feed, block.layer
+        self.config, self.layer, self.number, self.exact = config, layer, number, exact
+        heads = config.heads + config.kv_heads
+        order = _order(layer, config)
+        self.qkv = kernels.matrix(_pairs(attention.qkv, order, heads), _pairs(attention.qkv_bias, order, heads), exact)
+        self.out = kernels.matrix(attention.out, attention.out_bias, exact)
+        self.up = kernels.matrix(feed.up, feed.up_bias, exact)
+        self.down = kernels.matrix(feed.down, feed.down_bias, exact)
+        self.head_norm = _head_norm(block, config, order)
+        self.before, self.between = _norm(block.attention_norm), _norm(block.feed_norm)
+        self.after, self.last = _norm(block.attention_after), _norm(block.feed_after)
+        self.scale = attention.scale
+        self.activate = _activation(config)
+
+    def __call__(self, x: Tensor, step: _Step) -> Tensor:
+        inner = x if self.before is None else self.before(x)
+        mixed = self._attend(self.qkv(inner), step)
+        if self.config.parallel:
+            return self.down.onto(self.out.onto(x, mixed), self.activate(self.up(inner)))
+        x = self._add(x, mixed, self.out, self.after)
+        inner = x if self.between is None else self.between(x)
+        return self._add(x, self.activate(self.up(inner)), self.down, self.last)
+
+    def _add(self, x: Tensor, y: Tensor, matrix: kernels.Matrix, after: Callable[[Tensor], Tensor] | None) -> Tensor:
+        if after is None:
+            return matrix.onto(x, y)
+        return after(matrix.onto(x, y)) if self.layer.norm == "post" else x + after(matrix(y))
+
+    def _attend(self, both: Tensor, step: _Step) -> Tensor:
+        """Queries, keys and values side by side (N, (H + 2 K) C) -> (N, H C)."""
+        heads, kv, size = self.config.heads, self.config.kv_heads, self.config.head_dim
+        both = both.view(-1, heads + 2 * kv, size)
+        turning = both[:, : heads + kv]
+        if self.head_norm is not None:
+            turning = self.head_norm(turning)
+        if self.layer.rope in step.turns:
+            pairs = torch.view_as_complex(turning.unflatten(-1, (-1, 2))) * step.turns[self.layer.rope]
+            turning = torch.view_as_real(pairs).flatten(2)
+        if turning.data_ptr() != both.data_ptr():
+            both = torch.cat([turning, both[:, heads + kv :]], 1)
+        step.pages.write(self.number, step.index, both[:, heads:])
+        biases = step.biases[self.layer.window]
+        parts = []
+        for group, bias in zip(step.feed.groups, biases, strict=True):
+            found = step.pages.read(self.number, group.table)
+            q = both[group.start : group.stop, :heads]
+            parts.append(self._mix(q, found, bias, group))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _mix(self, q: Tensor, found: Tensor, bias: Tensor, group: Group) -> Tensor:
+        """softmax(q k^T scale + bias) v of one group: q (rows T, H, C), found (2 K, rows S, C) -> (rows T, H C)."""
+        kv, size, rows, width = self.config.kv_heads, self.config.head_dim, group.rows, group.width
+        shares = self.config.heads // kv
+        plain = self.layer.softcap is None and self.config.position != "alibi"
+        if width >= FUSED and plain and not self.exact:
+            k, v = found.view(2, kv, rows, -1, size).transpose(1, 2)
+            q = q.view(rows, width, -1, size).transpose(1, 2)
+            mixed = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=bias.view(rows, 1, width, -1), scale=self.scale, enable_gqa=shares > 1
+            )
+            return mixed.transpose(1, 2).reshape(rows * width, -1)
+        k, v = found.view(2, kv * rows, -1, size)
+        q = q.view(rows, width, kv, shares, size).permute(2, 0, 1, 3, 4).reshape(kv * rows, width * shares, size)
+        few = width * shares < ROWS and self.exact
+        if few:
+            q = F.pad(q, (0, 0, 0, ROWS - width * shares))
+        if width == 1 and self.layer.softcap is None:
+            pad = few and bias.shape[1] > 1
+            bias = F.pad(bias, (0, 0, 0, ROWS - bias.shape[1])) if pad else bias
+            scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=self.scale)
+        else:
+            scores = self._scores(q, k, bias, group, shares)
+        mixed = self._values(torch.softmax(scores, -1), v)
+        if few:
+            mixed = mixed[:, : width * shares]
+        return mixed.view(kv, rows, width, shares, size).permute(1, 2, 0, 3, 4).reshape(rows * width, -1)
+
+    def _scores(self, q: Tensor, k: Tensor, bias: Tensor, group: Group, shares: int) -> Tensor:
+        scores = torch.bmm(q, k.transpose(1, 2)).mul_(self.scale)
+        if self.layer.softcap is not None:
+            scores.div_(self.layer.softcap).tanh_().mul_(self.layer.softcap)
+        kv, keys = self.config.kv_heads, k.shape[1]
+        if group.width == 1:
+            bias = bias.view(kv, group.rows, 1, -1, keys)
+        real = scores[:, : group.width * shares].view(kv, group.rows, group.width, shares, keys)
+        real.add_(bias)
+        return scores
+
+    def _values(self, pattern: Tensor, v: Tensor) -> Tensor:
+        if not self.exact:
+            return torch.bmm(pattern, v)
+        tiles = zip(pattern.split(TILE, -1), v.split(TILE, 1), strict=True)
+        first, then = next(tiles)
+        mixed = torch.bmm(first, then)
+        for first, then in tiles:
+            mixed = torch.baddbmm(mixed, first, then)
+        return mixed
+
+
+def refuses(config: TransformerConfig) -> str:
+    """What keeps a shape from being run token by token; empty for language models."""
+    if not config.causal:
+        return "causal=False (an encoder)"
+    for layer in config.blocks:
+        if layer.cross or layer.adaln:
+            return "cross-attention" if layer.cross else "adaln"
+    return ""
+
+
+def _order(layer: Layer, config: TransformerConfig) -> Tensor | None:
+    """Where each place of a head comes from, so that rotated pairs lie side by side; None where nothing turns."""
+    if config.position != "rope" or layer.rope is None:
+        return None
+    half = int(config.head_dim * layer.rope.fraction) // 2
+    pairs = torch.stack([torch.arange(half), torch.arange(half, 2 * half)], 1).flatten()
+    return torch.cat([pairs, torch.arange(2 * half, config.head_dim)])
+
+
+def _pairs(rows: Tensor | None, order: Tensor | None, heads: int) -> Tensor | None:
+    """The first `heads` heads of a fused weight or bias with their places in `order`."""
+    if rows is None or order is None:
+        return None if rows is None else rows.detach()
+    rows, size = rows.detach(), len(order)
+    turned = rows[: heads * size].unflatten(0, (heads, size))[:, order].flatten(0, 1)
+    return torch.cat([turned, rows[heads * size :]])
+
+
+def _turns(each: Any, config: TransformerConfig) -> Tensor:
+    """exp(i angle) for every position and pair of a head, complex (positions, C / 2); pairs that do not turn have 1."""
+    table = rope.tables(rope.settled(each, config.context, config.context), config.head_dim, config.context,
+                        config.context)  # fmt: skip
+    turns = torch.complex(table[0], table[1])
+    still = torch.ones(len(turns), config.head_dim // 2 - turns.shape[1], dtype=turns.dtype)
+    return torch.cat([turns, still], 1)
+
+
+def _places(model: Transformer) -> Tensor | None:
+    if model.place is not None:
+        return model.place.detach()
+    if model.config.position == "sinusoid":
+        return rope.sinusoids(model.config.context, model.config.dim)
+    return None
+
+
+def _norm(norm: Norm | None) -> Callable[[Tensor], Tensor] | None:
+    """The norm as one function. RMS is written out in fewer calls than torch's own takes on a CPU."""
+    if norm is None:
+        return None
+    weight = norm.weight.detach() + norm.offset
+    if norm.bias is not None:
+        bias, shape, eps = norm.bias.detach(), weight.shape, norm.eps
+        return lambda x: torch.layer_norm(x, shape, weight, bias, eps)
+    return _rms(weight, norm.eps)
+
+
+def _rms(weight: Tensor, eps: float) -> Callable[[Tensor], Tensor]:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis."""
+    size, floor = weight.shape[-1], torch.tensor(eps, dtype=weight.dtype)
+
+    def norm(x: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return (x * torch.addcmul(floor, length, length, value=1 / size).rsqrt_()).mul_(weight)
+
+    return norm
+
+
+def _head_norm(block: Block, config: TransformerConfig, order: Tensor | None) -> Callable[[Tensor], Tensor] | None:
+    """The norm of queries and keys (N, H + K, C), with the places of `order`."""
+    attention, kind = block.attention, block.layer.qk_norm
+    if kind is None or attention.q_norm is None or attention.k_norm is None:
+        return None
+    heads, kv, size = config.heads, config.kv_heads, config.head_dim
+    q, k = (w.detach() + config.norm_offset for w in (attention.q_norm, attention.k_norm))
+    order = torch.arange(size) if order is None else order
+    if kind == "head":
+        weight = torch.cat([q[order].expand(heads, size), k[order].expand(kv, size)])
+        return _rms(weight, config.norm_eps)
+    wide_q = _rms(q.view(heads, size)[:, order].flatten(), config.norm_eps)
+    wide_k = _rms(k.view(kv, size)[:, order].flatten(), config.norm_eps)
+
+    def whole(x: Tensor) -> Tensor:
+        parts = wide_q(x[:, :heads].flatten(1)), wide_k(x[:, heads:].flatten(1))
+        return torch.cat(parts, 1).view_as(x)
+
+    return whole
+
+
+def _activation(config: TransformerConfig) -> Callable[[Tensor], Tensor]:
+    if config.activation != "swiglu" and not config.gated:
+        return ACTIVATIONS[config.activation]
+    act = F.silu if config.activation == "swiglu" else ACTIVATIONS[config.activation]
+
+    def gated(wide: Tensor) -> Tensor:
+        gate, up = wide.chunk(2, -1)
+        return act(gate).mul_(up)
+
+    return gated
