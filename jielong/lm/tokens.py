@@ -11,7 +11,7 @@ from jielong.lm.prompts import kind_of
 def prompt_ids(codec: Any, prompt: Any, reply: bool = True) -> list[int]:
     """The tokens of a prompt of any form. `reply`: messages end where the assistant begins to speak."""
     if isinstance(prompt, str):
-        return list(codec.encode(prompt))
+        return [*opening(codec), *codec.encode(prompt)]
     if kind_of(prompt) == "ids":
         return [int(i) for i in prompt]
     from jielong.units import chat
@@ -29,7 +29,7 @@ def scored_ids(codec: Any, prompt: Any, continuation: str) -> tuple[list[int], i
     """
     before = prompt_ids(codec, prompt)
     if isinstance(prompt, str):
-        ids = list(codec.encode(prompt + continuation))
+        ids = [*opening(codec), *codec.encode(prompt + continuation)]
     elif kind_of(prompt) == "ids":
         ids = before + list(codec.encode(continuation))
     else:
@@ -38,6 +38,11 @@ def scored_ids(codec: Any, prompt: Any, continuation: str) -> tuple[list[int], i
         raise UserError("nothing to score: prompt and continuation are empty")
     shared = next((i for i, (a, b) in enumerate(zip(before, ids)) if a != b), min(len(before), len(ids)))
     return ids, max(1, shared)
+
+
+def opening(codec: Any) -> tuple[int, ...]:
+    """What stands before every text in the codec's family (<s>, <bos>); a chat template writes it itself."""
+    return tuple(getattr(codec, "opening", ()))
 
 
 def _turn(codec: Any, messages: Any) -> list[int]:

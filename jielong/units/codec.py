@@ -104,6 +104,17 @@ class Tokenizer:
         """The id that ends a chat turn: <|im_end|> or its like in known families, else ``end``."""
         return next((self.special[name] for name in TURN_ENDS if name in self.special), None) or self.end
 
+    @cached_property
+    def opening(self) -> tuple[int, ...]:
+        """What this tokenizer's family puts before every text (<s>, <bos>); nothing for most, and for our own."""
+        wanted, first = self.config.get("add_bos_token"), self.special.get(self.names.get("bos_token", ""))
+        if isinstance(wanted, bool) and first is not None:
+            return (first,) if wanted else ()
+        bare = self.backend.encode("a", add_special_tokens=False).ids
+        whole = self.backend.encode("a", add_special_tokens=True).ids
+        at = next((i for i in range(len(whole)) if whole[i : i + len(bare)] == bare), 0)
+        return tuple(whole[:at])
+
     def encode(self, text: str) -> list[int]:
         try:
             ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
@@ -212,11 +223,14 @@ def load(folder: str | Path) -> Tokenizer:
 def check_fits(codec: Codec, vocabulary: int, fingerprint: str = "") -> None:
     """Raises UserError unless ``codec`` can be that of a model with ``vocabulary`` rows.
 
-    A model may have more rows than tokens (rounded up), not fewer, and not a thousand more.
+    A model may have more rows than tokens (rounded up) and not a thousand more; fewer only by control tokens that
+    it was never taught (Gemma 3's mark for a picture in its models for text).
     ``fingerprint``: of the tokenizer that the model was trained with, where it is known.
     """
     mend = "use the tokenizer that was saved with the model"
-    if codec.size > vocabulary:
+    beyond = {id for id in codec.special.values() if id >= vocabulary}
+    needed = beyond and not beyond.isdisjoint({codec.end, getattr(codec, "turn_end", codec.end)})
+    if codec.size - len(beyond) > vocabulary or needed:
         raise UserError(f"the tokenizer has {codec.size} tokens, the model only {vocabulary}; {mend}")
     if vocabulary - codec.size >= max(1024, vocabulary // 20):
         raise UserError(f"the tokenizer has only {codec.size} tokens, the model {vocabulary}; {mend}")

@@ -42,7 +42,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama, wide heads": ("Llama", DECODER | {"head_dim": 16, "num_key_value_heads": 1}),
     "llama, biases, tied": ("Llama", DECODER | {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
     "llama 3": ("Llama", DECODER | {"rope_parameters": LLAMA3, "rms_norm_eps": 1e-5}),
-    "llama, linear": ("Llama", DECODER | {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}}),
+    "llama, linear": ("Llama", DECODER | {
+        "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}}),
     "llama, dynamic": ("Llama", DECODER | {
         "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}, "max_position_embeddings": 24}),
     "llama, yarn": ("Llama", DECODER | {"rope_parameters": YARN | {"beta_fast": 16.0, "attention_factor": 1.5}}),
