@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from jielong.base.errors import UserError
 from jielong.serve.schema import Format, NamedChoice, ToolFunction
 from jielong.serve.toolcalls import CLOSE, OPEN
 
@@ -40,19 +41,29 @@ def called(codec: Tokenizer, tools: Sequence[ToolFunction], choice: Any, paralle
 
 
 def calls_grammar(tools: Sequence[ToolFunction], parallel: bool, free: bool) -> str:
-    """In llguidance's Lark: calls, one or (`parallel`) more; `free`: text may stand before and between them."""
+    """In llguidance's Lark: calls, one or (`parallel`) more; `free`: text may stand before and between them.
+
+    The lexer never goes back, so text before a call is one lexeme with the mark that opens it, which ends at the
+    first such mark.
+    """
+    from jielong.infer.grammar.checks import check_schema
+    from jielong.infer.grammar.mask import guided
+
+    opened = "opened" if free else json.dumps(OPEN)
     if free:
-        start = "start: TEXT (call TEXT)*" if parallel else "start: TEXT call?"
+        start = "start: call* TEXT" if parallel else "start: call | TEXT"
     else:
         start = 'start: call ("\\n" call)*' if parallel else "start: call"
     names = " | ".join(f"call_{i}" for i in range(len(tools)))
-    lines = [start, f"call: {json.dumps(OPEN)} ({names}) {json.dumps(CLOSE)}"]
+    lines = [start, f"call: {opened} ({names}) {json.dumps(CLOSE)}"]
     for i, tool in enumerate(tools):
-        schema = tool.parameters if tool.parameters is not None else ANY_OBJECT
-        head = json.dumps(json.dumps({"name": tool.name}, ensure_ascii=False)[:-1] + ', "arguments": ')
-        lines.append(f'call_{i}: {head} args_{i} "}}"')
         loose = free and not tool.strict
-        lines.append(f"args_{i}: %json {json.dumps(ANY_OBJECT if loose else schema)}")
+        schema = ANY_OBJECT if loose or tool.parameters is None else {**ANY_OBJECT, **tool.parameters}
+        if schema["type"] != "object":
+            raise UserError(f"the parameters of {tool.name} are not of type object: arguments are one")
+        check_schema(schema)
+        head = json.dumps(f'{{"name": "{tool.name}", "arguments": ')
+        lines += [f'call_{i}: {head} args_{i} "}}"', f"args_{i}: %json {guided(schema)}"]
     if free:
-        lines.append(f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{OPEN}(.|\\n)*/")
+        lines += [f"opened[lazy]: /(.|\\n)*{OPEN}/", f"TEXT: /(.|\\n)*/ & ~/(.|\\n)*{OPEN}(.|\\n)*/"]
     return "\n".join(lines) + "\n"
