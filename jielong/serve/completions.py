@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jielong.infer.request import Piece
+from jielong.lm import tokens
 from jielong.serve.errors import wrong
 from jielong.serve.http import Answer, Call
 from jielong.serve.schema import CompletionRequest
@@ -63,10 +64,9 @@ def read_prompts(given: Any, place: str) -> list[tuple[Any, str]]:
 
 def prompt_ids(service: Service, one: Any, place: str) -> tuple[int, ...]:
     """One prompt as tokens that the model can read."""
-    ids = service.codec.encode(one) if isinstance(one, str) else one
-    if not ids and isinstance(one, str):
+    if isinstance(one, str) and not one:
         raise wrong(place, "is empty: give at least one character (the end token's id begins a document)")
-    return service.check_prompt(ids, place)
+    return service.check_prompt(tokens.prompt_ids(service.codec, one) if isinstance(one, str) else one, place)
 
 
 def head(service: Service) -> dict[str, Any]:

@@ -205,8 +205,8 @@ class TokenizeRequest(Strict):
     prompt: str | None = None
     messages: list[Annotated[Message, BeforeValidator(without_nulls)]] | None = None
     add_generation_prompt: bool = True
-    add_special_tokens: Literal[False] = False
-    "Texts are read without marks around them, here and in /v1/completions."
+    add_special_tokens: bool = True
+    "Whether what the model's family puts before every text is put there, as in /v1/completions."
     return_token_strs: bool = False
 
 

@@ -6,6 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from jielong.base.errors import UserError
+from jielong.lm.tokens import opening
 from jielong.serve.chat import prompt_ids
 from jielong.serve.completions import prompt_ids as text_ids
 from jielong.serve.completions import read_prompts
@@ -89,7 +90,9 @@ async def tokenize(service: Service, call: Call) -> dict[str, Any]:
         if body.messages is not None:
             return list(prompt_ids(service, body.messages, ()))
         text = body.prompt or ""
-        return [service.codec.special[text]] if text in service.codec.special else service.codec.encode(text)
+        if text in service.codec.special:
+            return [service.codec.special[text]]
+        return [*(opening(service.codec) if body.add_special_tokens else ()), *service.codec.encode(text)]
 
     ids = await service.prepare(read)
     found = {"tokens": ids, "count": len(ids), "max_model_len": service.context}

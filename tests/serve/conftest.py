@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import httpx
@@ -25,28 +26,35 @@ from tests.serve.scripted import ScriptedEngine
 TEXT = 'the cat sat on the mat, the cat ate. 玉山很高。 {"name": 1}'
 
 
-@pytest.fixture(scope="session")
-def codec() -> Tokenizer:
+@cache
+def the_codec() -> Tokenizer:
+    """A small tokenizer with a chat template."""
     found = bpe.train([TEXT] * 20, size=300, at_most=True)
     found.template = found.template or TEMPLATE
     return found
+
+
+@pytest.fixture(scope="session")
+def codec() -> Tokenizer:
+    return the_codec()
+
+
+def service_of(script: Any = "the cat sat", delay: float = 0.0, **limits: Any) -> Service:
+    """A service whose model says `script`: a text, or a function of the request."""
+
+    def told(request: Request) -> str:
+        return script(request) if callable(script) else str(script)
+
+    engine = ScriptedEngine(the_codec(), told, delay)
+    return Service(engine, the_codec(), name="cat", context=512, width=16, limits=Limits(**limits))
 
 
 Make = Callable[..., Service]
 
 
 @pytest.fixture
-def make(codec: Tokenizer) -> Make:
-    """A service whose model says `script`: a text, or a function of the request."""
-
-    def made(script: Any = "the cat sat", delay: float = 0.0, **limits: Any) -> Service:
-        def told(request: Request) -> str:
-            return script(request) if callable(script) else str(script)
-
-        engine = ScriptedEngine(codec, told, delay)
-        return Service(engine, codec, name="cat", context=512, width=16, limits=Limits(**limits))
-
-    return made
+def make() -> Make:
+    return service_of
 
 
 @contextmanager
