@@ -1,0 +1,54 @@
+"""Many clients at once, a third of them hanging up: no error that is not theirs, and nothing stays behind."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.serve.conftest import running, service_of
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "serve_clients.py"
+
+
+@pytest.fixture(scope="module")
+def clients():
+    spec = importlib.util.spec_from_file_location("serve_clients", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_two_hundred_clients_for_some_seconds(clients):
+    service = service_of(lambda r: f"the cat {r.prompt[-1]} sat {r.index} on the mat " * 3, delay=0.002)
+    with running(service) as url:
+        args = argparse.Namespace(url=url, name="cat", pid=os.getpid(), clients=200, seconds=4, leaving=1 / 3, kinds=64,
+                                  same=True)  # fmt: skip
+        tally = asyncio.run(clients.run(args))
+        found = clients.report(args, tally)
+        assert found["fine"], found
+        assert found["answers"] > 100 and found["hung_up"] > 30
+        end = time.monotonic() + 10
+        while (service.busy or service.engine.open) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert service.busy == service.engine.open == 0
+
+
+def test_an_error_and_growth_are_seen(clients):
+    """The measurement can fail."""
+    service = service_of("the cat")
+    with running(service) as url:
+        args = argparse.Namespace(url=url, name="dog", pid=0, clients=3, seconds=0.5, leaving=0.0, kinds=8, same=True)
+        found = clients.report(args, asyncio.run(clients.run(args)))
+    assert not found["fine"] and any(e.startswith("404") for e in found["errors"])
+    assert not clients.flat([(i, 100 + i) for i in range(90)])[0] and clients.flat([(i, 100) for i in range(90)])[0]
+    with pytest.raises(ValueError):
+        clients.text_of({"stream": True}, b'data: {"choices": []}')
