@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from jielong.base.errors import UserError
 from jielong.units.codec import Tokenizer
 from jielong.units.stream import Stream
@@ -35,36 +33,27 @@ class Pieces:
 
 
 class Stops:
-    """Finds stop strings in growing rows; only a token that can complete one is looked at closely."""
+    """Finds stop strings in a growing text; only a token that can complete one is looked at closely."""
 
-    def __init__(self, pieces: Pieces | None, stops: Sequence[tuple[str, ...]]) -> None:
-        if pieces is None and any(stops):
+    def __init__(self, pieces: Pieces | None, stops: tuple[str, ...]) -> None:
+        if pieces is None:
             raise UserError("stop strings need the tokenizer: pass pieces=Pieces(codec)")
         self.pieces = pieces
-        self.stops = [[(s, s.encode()) for s in row] for row in stops]
-        numbers = {row: number for number, row in enumerate(dict.fromkeys(stops))}
-        self.numbers = np.array([numbers[row] for row in stops])
-        self.completes = np.zeros((len(numbers), 1 + len(pieces.table) if pieces else 1), dtype=bool)
-        for row, number in numbers.items():
-            last = {s.encode()[-1] for s in row}
-            if pieces and last:
-                self.completes[number, :-1] = [not last.isdisjoint(piece) for piece in pieces.table]
+        self.stops = [(s, s.encode()) for s in stops]
+        last = {data[-1] for _, data in self.stops}
+        self.completes = [not last.isdisjoint(piece) for piece in pieces.table]
 
-    def suspects(self, ids: np.ndarray) -> np.ndarray:
-        """Which rows, having just got `ids` (B,), may now hold a stop string: bool (B,)."""
-        return self.completes[self.numbers, np.minimum(ids, self.completes.shape[1] - 1)]
-
-    def found(self, row: int, ids: np.ndarray) -> str | None:
-        """The stop string that the last of a row's tokens completes, or None. The earliest one wins."""
-        if self.pieces is None or not self.stops[row]:
+    def found(self, ids: Sequence[int]) -> str | None:
+        """The stop string that the last of the tokens written completes, or None. The earliest one wins."""
+        if not (ids[-1] < len(self.completes) and self.completes[ids[-1]]):
             return None
         window = self.pieces.bytes(ids[-1:])
-        enough = len(window) + max(len(data) for _, data in self.stops[row]) - 1
+        enough = len(window) + max(len(data) for _, data in self.stops) - 1
         for i in reversed(ids[:-1]):
             if len(window) >= enough:
                 break
             window = self.pieces.bytes([i]) + window
-        hits = [(window.find(data), s) for s, data in self.stops[row] if data in window]
+        hits = [(window.find(data), s) for s, data in self.stops if data in window]
         return min(hits)[1] if hits else None
 
 

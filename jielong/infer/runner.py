@@ -1,50 +1,64 @@
-"""Stepping a model forward, many texts at a time: with a KV cache, or by full re-computation.
+"""Feeding a model: through pages of keys and values, or by reading the whole text again.
 
-Both runners have the same three verbs. `start` reads prompts and gives the logits of each one's next
-token; `step` appends one token a row; `keep` goes on with some of the rows. `retire` says that a row is
-over but stays until the next `keep` (dropping rows copies the cache, so it is done in geometric steps).
+All runners have one verb, `step(feed)`: logits of the wanted tokens. `Written` is the fast one (float32 on a CPU);
+`Plain` calls the Transformer itself, wherever it lies, and can be tapped; `Recompute` serves models without a cache.
 
-Everything here runs under `no_grad`, not `inference_mode`: models memoise tables in their forward pass, and
-an inference tensor among them would make a later training step fail.
+Everything that calls a model here runs under `no_grad`, not `inference_mode`: models memoise tables in their forward
+pass, and an inference tensor among them would make a later training step fail.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-PREFILL_TOKENS = 8192  # tokens in one forward pass of a prompt chunk, over all rows
+from jielong.base.errors import UserError
+from jielong.nets.decoder import Decoder, Feed, Group, refuses
+from jielong.nets.pages import SIZE, Pages
+
 CACHE_BYTES = 2 << 30
 
 
-@dataclass(frozen=True)
-class Prefix:
-    """Tokens that were already read, with the cache of one row that holds them."""
-
-    ids: tuple[int, ...]
-    cache: Any
-
-
 class Runner(Protocol):
-    """What generation needs of a model. Logits are (rows, vocabulary)."""
+    """What the engine needs of a model. `keeps`: what was read need not be read again."""
 
-    def start(self, prompts: Sequence[tuple[int, ...]], numbers: np.ndarray, length: int) -> Tensor: ...
-    def step(self, ids: np.ndarray) -> Tensor: ...
-    def keep(self, rows: np.ndarray) -> None: ...
-    def retire(self, rows: np.ndarray) -> None: ...
+    keeps: bool
+    exact: bool
+    device: torch.device
+
+    def step(self, feed: Feed) -> Tensor:
+        """Logits (R, V) of the wanted tokens, float32."""
+        ...
+
+    def copy(self, sources: list[int], targets: list[int]) -> None:
+        """Copy pages."""
+        ...
+
+    def clear(self, pages: list[int]) -> None:
+        """Forget pages."""
+        ...
 
 
-def runner(model: Any, prefix: Prefix | None = None, tap: Any = None) -> Runner:
-    """The fitting runner: cached if the model's forward takes a cache."""
-    if has_cache(model):
-        return Cached(model, prefix, tap)
-    return Recompute(model, tap)
+def runner(model: Any, pages: int, *, exact: bool = False, tap: Any = None, bits: int = 32) -> Runner:
+    """The fitting runner, with a cache of so many pages (`bits` 8: in int8)."""
+    device, dtype = home(model)
+    if not has_cache(model):
+        if exact:
+            raise UserError("exact mode needs a Transformer: this model reads its text anew, use mode fast")
+        return Recompute(model, tap)
+    reason = refuses(model.config)
+    if reason:
+        raise UserError(f"this model does not write text: it has {reason}")
+    fast = device.type == "cpu" and dtype == torch.float32 and tap is None
+    if exact and not (fast and bits == 32):
+        raise UserError("exact mode is float32 on a CPU, without taps and with a cache of 32 bits: use mode fast")
+    cache = Pages(model.config, pages, dtype, device, bits)
+    return Written(model, cache, exact) if fast else Plain(model, cache, tap)
 
 
 def has_cache(model: Any) -> bool:
@@ -66,120 +80,124 @@ def home(model: Any) -> tuple[torch.device, torch.dtype]:
     return first.device, first.dtype
 
 
-class Cached:
-    """A model with a KV cache: `hidden(ids, cache=, lengths=)` and `logits(hidden)`."""
+class Paged:
+    """What both runners with pages share."""
 
-    def __init__(self, model: Any, prefix: Prefix | None = None, tap: Any = None) -> None:
-        self.model, self.prefix, self.tap = model, prefix, tap
-        self.device, self.dtype = home(model)
-        self.cache: Any = None
-        self.numbers = np.zeros(0, dtype=np.int64)
+    keeps = True
+    exact = False
 
-    def start(self, prompts: Sequence[tuple[int, ...]], numbers: np.ndarray, length: int) -> Tensor:
-        """Read the prompts, equal ones once; `numbers` are the rows' names for a tap, `length` the room."""
-        order: dict[tuple[int, ...], int] = {}
-        index = [order.setdefault(p, len(order)) for p in prompts]
-        self.numbers = numbers
-        if len(order) == len(prompts) or self.tap is not None:  # a tap may treat equal prompts differently
-            self.cache, skip = self.room(prompts, length)
-            return self._read([p[skip:] for p in prompts])
-        self.cache, skip = self.room(list(order), length)
-        logits_PV = self._read([p[skip:] for p in order])
-        rows = torch.tensor(index, device=self.device)
-        self.cache = self.cache.keep(rows)
-        return logits_PV[rows]
+    def __init__(self, pages: Pages) -> None:
+        self.pages = pages
+        self.device = pages.layers[0].device
 
-    def step(self, ids: np.ndarray) -> Tensor:
-        """One more token for every row."""
-        ids_B1 = torch.from_numpy(ids).to(self.device)[:, None]
-        last_B = torch.zeros(len(ids), dtype=torch.long, device=self.device)
-        return self._forward(ids_B1, None, last_B)
+    def copy(self, sources: list[int], targets: list[int]) -> None:
+        self.pages.copy(sources, targets)
 
-    def keep(self, rows: np.ndarray) -> None:
-        """Go on with these rows only."""
-        self.cache = self.cache.keep(torch.from_numpy(rows).to(self.device))
-        self.numbers = self.numbers[rows]
+    def clear(self, pages: list[int]) -> None:
+        self.pages.clear(pages)
 
-    def retire(self, rows: np.ndarray) -> None:
-        """These rows are over: they begin anew, so that they never run out of room."""
-        lengths = self.cache.lengths.clone()
-        lengths[torch.from_numpy(rows).to(self.device)] = 1
-        self.cache.crop(lengths)
 
-    def room(self, prompts: Sequence[Sequence[int]], length: int) -> tuple[Any, int]:
-        """A cache that begins with the prefix that all prompts share, and how much that is."""
-        from jielong.nets.cache import KVCache
+class Written(Paged):
+    """The decoder written out."""
 
-        cache = KVCache(self.model.config, len(prompts), length, self.dtype, self.device)
-        shared = shared_length(self.prefix.ids, prompts) if self.prefix else 0
-        if self.prefix and shared:
-            read = self.prefix.cache
-            for mine, theirs in zip(cache.keys + cache.values, read.keys + read.values):
-                mine[:, :, :shared] = theirs[:, :, :shared]
-            cache.advance(shared, None)
-        return cache, shared
+    def __init__(self, model: Any, pages: Pages, exact: bool) -> None:
+        super().__init__(pages)
+        self.decoder, self.exact = Decoder(model, exact), exact
 
-    def _read(self, tails: Sequence[Sequence[int]]) -> Tensor:
-        """Feed right-padded chunks; the logits after each row's last token."""
-        ids_BT, lengths_B = padded(tails, self.device)
-        width = max(1, PREFILL_TOKENS // len(tails))
-        out = torch.empty(0)
-        for begin in range(0, ids_BT.shape[1], width):
-            chunk_BT = ids_BT[:, begin : begin + width]
-            here_B = (lengths_B - begin).clamp(0, chunk_BT.shape[1])
-            lengths = None if bool((here_B == chunk_BT.shape[1]).all()) else here_B
-            logits_BV = self._forward(chunk_BT, lengths, (here_B - 1).clamp(min=0))
-            out = logits_BV if begin == 0 else torch.where((here_B > 0)[:, None], logits_BV, out)
-        return out
+    def step(self, feed: Feed) -> Tensor:
+        with torch.inference_mode():
+            return self.decoder.step(feed, self.pages)
 
-    def _forward(self, ids_BT: Tensor, lengths_B: Tensor | None, last_B: Tensor) -> Tensor:
-        """Logits (B, V) at position `last_B` of the chunk: the output layer, the widest, sees only these."""
-        taps = {}
-        if self.tap is not None:
-            taps = {"tap": self.tap, "rows": torch.from_numpy(self.numbers).to(self.device)}
-        before_B = self.cache.lengths
-        hidden_BTD = self.model.hidden(ids_BT, cache=self.cache, lengths=lengths_B, **taps)
-        hidden_B1D = hidden_BTD[torch.arange(len(last_B), device=self.device), last_B][:, None]
-        logits: Tensor = self.model.logits(hidden_B1D)
+
+class Plain(Paged):
+    """The Transformer's own forward pass over one group of rows at a time."""
+
+    def __init__(self, model: Any, pages: Pages, tap: Any = None) -> None:
+        super().__init__(pages)
+        self.model, self.tap = model, tap
+
+    @torch.no_grad()
+    def step(self, feed: Feed) -> Tensor:
+        hidden, places, numbers = [], [], []
+        for group in feed.groups:
+            span = slice(group.start, group.stop)
+            ids = feed.ids[span].view(group.rows, group.width)
+            view = _View(self.pages, group, feed.positions[span].view_as(ids), feed.slots[span])
+            taps = {} if self.tap is None else {"tap": self.tap, "rows": torch.tensor(group.numbers, device=ids.device)}
+            hidden.append(self.model.hidden(ids, cache=view, **taps).flatten(0, 1))
+            places.append(feed.positions[span])
+            numbers += [n for n in group.numbers for _ in range(group.width)]
+        wanted = torch.cat(hidden)[feed.wanted][:, None]
+        logits: Tensor = self.model.logits(wanted)
         if self.tap is not None and self.tap.wants("logits"):
             from jielong.nets.tap import Where
 
-            logits = self.tap("logits", logits, Where((before_B + last_B)[:, None], taps["rows"]))
-        return logits[:, 0]
+            rows = torch.tensor(numbers, device=wanted.device)[feed.wanted]
+            logits = self.tap("logits", logits, Where(torch.cat(places)[feed.wanted][:, None], rows))
+        return logits[:, 0].float()
+
+
+class _View:
+    """A group's pages in the shape of a cache that the Transformer knows."""
+
+    def __init__(self, pages: Pages, group: Group, positions: Tensor, slots: Tensor) -> None:
+        self.pages, self.group, self.at = pages, group, positions
+        self.index = pages.index(slots)
+        self.lengths = positions[:, 0]
+        self.longest = int(self.lengths.max())
+
+    def positions(self, width: int) -> Tensor:
+        """Absolute positions (B, width)."""
+        return self.at
+
+    def write(self, layer: int, k: Tensor, v: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Store k, v (B, K, T, C); all keys and values up to the longest row."""
+        both = torch.cat([k, v], 1).transpose(1, 2).flatten(0, 1)
+        self.pages.write(layer, self.index, both)
+        found = self.pages.read(layer, self.group.table)
+        end = self.longest + self.group.width
+        keys, values = found.view(2, k.shape[1], self.group.rows, -1, k.shape[3])[:, :, :, :end].transpose(1, 2)
+        return keys, values
+
+    def advance(self, width: int, lengths: Tensor | None) -> None:
+        """The scheduler keeps the books."""
+        self.lengths = self.lengths + width
 
 
 class Recompute:
     """A model without a cache: the whole text is read again for every token."""
 
+    keeps = exact = False
+
     def __init__(self, model: Any, tap: Any = None) -> None:
         self.model, self.tap = model, tap
         self.device, _ = home(model)
-        self.texts: list[list[int]] = []
-        self.numbers = np.zeros(0, dtype=np.int64)
 
-    def start(self, prompts: Sequence[tuple[int, ...]], numbers: np.ndarray, length: int) -> Tensor:
-        self.texts, self.numbers = [list(p) for p in prompts], numbers
-        return self._logits()
-
-    def step(self, ids: np.ndarray) -> Tensor:
-        for text, id in zip(self.texts, ids.tolist()):
-            text.append(id)
-        return self._logits()
-
-    def keep(self, rows: np.ndarray) -> None:
-        self.texts, self.numbers = [self.texts[r] for r in rows], self.numbers[rows]
-
-    def retire(self, rows: np.ndarray) -> None:
-        for r in rows:
-            self.texts[r] = self.texts[r][:1]
-
-    def _logits(self) -> Tensor:
-        ids_BT, lengths_B = padded(self.texts, self.device)
-        taps = {}
-        if self.tap is not None:
-            taps = {"tap": self.tap, "rows": torch.from_numpy(self.numbers).to(self.device)}
+    @torch.no_grad()
+    def step(self, feed: Feed) -> Tensor:
+        ids_BT, _ = padded(feed.texts, self.device)
+        numbers = [number for group in feed.groups for number in group.numbers]
+        taps = {} if self.tap is None else {"tap": self.tap, "rows": torch.tensor(numbers, device=self.device)}
         logits: Tensor = self.model(ids_BT, **taps)
-        return logits[torch.arange(len(self.texts), device=self.device), lengths_B - 1]
+        owners = [row for g, first in zip(feed.groups, _firsts(feed.groups)) for row in _rows(g, first)]
+        rows = torch.tensor(owners, device=self.device)[feed.wanted]
+        return logits[rows, feed.positions[feed.wanted]].float()
+
+    def copy(self, sources: list[int], targets: list[int]) -> None:
+        pass  # there is nothing to copy
+
+    def clear(self, pages: list[int]) -> None:
+        pass  # nor to forget
+
+
+def _firsts(groups: Sequence[Group]) -> list[int]:
+    """The number of each group's first row."""
+    return [0, *np.cumsum([g.rows for g in groups]).tolist()][:-1]
+
+
+def _rows(group: Group, first: int) -> list[int]:
+    """The row of each of the group's tokens."""
+    return [first + row for row in range(group.rows) for _ in range(group.width)]
 
 
 def padded(texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -191,9 +209,6 @@ def padded(texts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor
     return torch.from_numpy(ids).to(device), torch.tensor(lengths, device=device)
 
 
-def shared_length(prefix: Sequence[int], prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens of `prefix` begin every prompt, leaving at least one to read in each."""
-    shared = min([len(prefix), *(len(p) - 1 for p in prompts)])
-    for prompt in prompts:
-        shared = next((i for i in range(shared) if prompt[i] != prefix[i]), shared)
-    return shared
+def pages_for(positions: int) -> int:
+    """Pages that hold so many positions."""
+    return -(-positions // SIZE)

@@ -19,6 +19,7 @@ from torch import Tensor
 from jielong.base.errors import UserError, WorkFailed
 from jielong.infer.sampling import Sampling
 
+LAWLESS = "no token can be drawn: the model gave NaN, or bias, bad words and grammar forbid all"
 HEAD = 128  # top_p looks at this many most probable tokens before it sorts them all
 
 
@@ -79,6 +80,32 @@ def repetition_penalty(logits_BV: Tensor, seen_BV: Tensor, penalty: float | Tens
     return torch.where(seen_BV, changed_BV, logits_BV)
 
 
+def count_penalties(
+    logits_BV: Tensor, written_BV: Tensor, presence: float | Tensor, frequency: float | Tensor
+) -> Tensor:
+    """Subtract `presence` where a token was written before, and `frequency` times how often: (B, V) counts."""
+    counts_BV = written_BV.to(logits_BV.dtype)
+    presence_B1, frequency_B1 = _column(presence, logits_BV), _column(frequency, logits_BV)
+    return logits_BV - presence_B1 * (counts_BV > 0) - frequency_B1 * counts_BV
+
+
+def typical(logits_BV: Tensor, mass: float | Tensor) -> Tensor:
+    """Keep the fewest tokens, those whose surprise is nearest to the entropy, that hold `mass` of the probability.
+
+    Source: Meister et al. 2023, arXiv 2202.00666, eq. 10. Tokens as near as the last one kept stay too.
+    """
+    mass_B1 = _column(mass, logits_BV)
+    law_BV = logits_BV.log_softmax(dim=-1)
+    probs_BV = law_BV.exp()
+    entropy_B1 = -(probs_BV * law_BV).nan_to_num(0.0).sum(dim=-1, keepdim=True)
+    away_BV = (-law_BV - entropy_B1).abs()
+    ordered_BV, order_BV = away_BV.sort(dim=-1)
+    reached_BV = probs_BV.gather(1, order_BV).cumsum(dim=-1)
+    kept_B1 = 1 + (reached_BV[:, :-1] < mass_B1).sum(dim=-1, keepdim=True)
+    edge_B1 = ordered_BV.gather(1, kept_B1 - 1)
+    return logits_BV.masked_fill((away_BV > edge_B1) & (mass_B1 < 1), -torch.inf)
+
+
 def add_bias(logits_BV: Tensor, rows: Tensor, tokens: Tensor, values: Tensor) -> Tensor:
     """Add `values` (N,) to the logits at (`rows`, `tokens`), each (N,)."""
     return logits_BV.index_put((rows, tokens), values.to(logits_BV.dtype), accumulate=True)
@@ -94,18 +121,25 @@ def pick(logits_BV: Tensor, uniforms_B: np.ndarray) -> np.ndarray:
 
     WorkFailed when a row has no token left or is not a number.
     """
-    probs_BV = weights(logits_BV)
-    edges_BV = torch.from_numpy(probs_BV).cumsum(dim=-1).numpy()  # float64
+    edges_BV = logits_BV.float().softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64).cpu()
     total_B1 = edges_BV[:, -1:]
-    mark_B1 = np.minimum(uniforms_B[:, None] * total_B1, np.nextafter(total_B1, 0))  # u near 1 may round up
-    return (edges_BV <= mark_B1).sum(axis=-1)
+    if not total_B1.isfinite().all():
+        raise WorkFailed(LAWLESS)
+    mark_B1 = torch.from_numpy(uniforms_B)[:, None] * total_B1
+    below_B1 = torch.nextafter(total_B1, torch.zeros_like(total_B1))  # a uniform near 1 may round up
+    return torch.searchsorted(edges_BV, torch.minimum(mark_B1, below_B1), right=True)[:, 0].numpy()
+
+
+def lawless(logits_BV: Tensor) -> Tensor:
+    """Rows (B,) bool from which no token can be drawn: a NaN, or nothing left."""
+    return ~logits_BV.amax(dim=-1).isfinite()
 
 
 def weights(logits_BV: Tensor) -> np.ndarray:
     """Probabilities (B, V), float64 on the host. WorkFailed where there is no law."""
     probs_BV = logits_BV.float().softmax(dim=-1).double().cpu().numpy()
     if not np.isfinite(probs_BV[:, 0]).all():  # a NaN or an empty row spreads to its every column
-        raise WorkFailed("no token can be drawn: the model gave NaN, or bias and bad words forbid all")
+        raise WorkFailed(LAWLESS)
     return probs_BV
 
 
@@ -150,23 +184,28 @@ class Rows:
             bias = (at[:, 0], at[:, 1], added)
         return cls(tuple(samplings), tuple(bans), device, columns, bias)
 
-    def take(self, rows: Sequence[int], size: int) -> Rows:
-        """The settings of some of the rows."""
-        return Rows.of([self.samplings[r] for r in rows], [self.bans[r] for r in rows], size, self.device)
-
     @property
     def needs_seen(self) -> bool:
         """Whether any row looks at the tokens written before."""
         return "repetition_penalty" in self.columns
 
+    @property
+    def needs_counts(self) -> bool:
+        """Whether any row is told how often it has written each token."""
+        return "presence_penalty" in self.columns or "frequency_penalty" in self.columns
 
-OFF = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+
+OFF = {
+    "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical": 1.0, "repetition_penalty": 1.0,
+    "presence_penalty": 0.0, "frequency_penalty": 0.0,
+}  # fmt: skip
 
 
 def process(logits_BV: Tensor, rows: Rows, seen_BV: Tensor | None = None,
-            tails: Sequence[Sequence[int]] | None = None) -> Tensor:
-    """All processors that `rows` asks for, in order. `seen_BV` for the repetition penalty, `tails` (each
-    row's tokens so far) for bad words of several tokens. Logits nobody asks to change come back as they are.
+            tails: Sequence[Sequence[int]] | None = None, written_BV: Tensor | None = None) -> Tensor:
+    """All processors that `rows` asks for, in order. `seen_BV` (bool, prompt and text) for the repetition penalty,
+    `written_BV` (counts, text only) for those of presence and frequency, `tails` (each row's tokens so far) for bad
+    words of several tokens. Logits nobody asks to change come back as they are.
     """
     columns = rows.columns
     if rows.bias is not None:
@@ -175,6 +214,9 @@ def process(logits_BV: Tensor, rows: Rows, seen_BV: Tensor | None = None,
         logits_BV = forbid_words(logits_BV, rows.bans, tails)
     if seen_BV is not None and rows.needs_seen:
         logits_BV = repetition_penalty(logits_BV, seen_BV, columns["repetition_penalty"])
+    if written_BV is not None and rows.needs_counts:
+        presence, frequency = (columns.get(f"{name}_penalty", 0.0) for name in ("presence", "frequency"))
+        logits_BV = count_penalties(logits_BV, written_BV, presence, frequency)
     if "temperature" in columns:
         logits_BV = temperature(logits_BV, columns["temperature"])
     if "top_k" in columns:
@@ -183,6 +225,8 @@ def process(logits_BV: Tensor, rows: Rows, seen_BV: Tensor | None = None,
         logits_BV = top_p(logits_BV, columns["top_p"])
     if "min_p" in columns:
         logits_BV = min_p(logits_BV, columns["min_p"])
+    if "typical" in columns:
+        logits_BV = typical(logits_BV, columns["typical"])
     return logits_BV
 
 

@@ -20,8 +20,9 @@ Words = str | tuple[int, ...]
 class Sampling:
     """The settings of one request. Lists and mappings given for tuples are turned into tuples.
 
-    They are applied in this order: bias and bad words, repetition penalty, temperature, top_k, top_p,
-    min_p; what is left is drawn from by one uniform number a token, addressed by (`seed`, position).
+    They are applied in this order: bias and bad words, repetition, presence and frequency penalty, temperature,
+    top_k, top_p, min_p, typical; what is left is drawn from by one uniform number a token, addressed by (`seed`,
+    index of the draw, position).
     `law()` is the part that shapes the distribution of the tokens; the rest only cuts or describes.
 
     Raises UserError on a value outside its range, naming it.
@@ -35,8 +36,14 @@ class Sampling:
     "Keep the fewest most probable tokens that hold this share of the probability (1: all)."
     min_p: float = 0.0
     "Keep tokens at least this share as probable as the most probable one (0: all)."
+    typical: float = 1.0
+    "Keep the tokens whose surprise is nearest to the expected one, up to this share of the probability (1: all)."
     repetition_penalty: float = 1.0
     "Divide the positive and multiply the negative logits of tokens seen before by this (1: off)."
+    presence_penalty: float = 0.0
+    "Subtract this from the logits of tokens that were written before, the prompt not counted (0: off)."
+    frequency_penalty: float = 0.0
+    "Subtract this times the number of times a token was written before, the prompt not counted (0: off)."
     logit_bias: tuple[tuple[int, float], ...] = ()
     "(token id, number added to its logit); -inf forbids it."
     bad_words: tuple[Words, ...] = ()
@@ -83,12 +90,13 @@ class Sampling:
         return replace(self, **changes)
 
 
+REAL = ("temperature", "top_p", "min_p", "typical", "repetition_penalty", "presence_penalty", "frequency_penalty")
 NOT_LAW = ("max_tokens", "stop", "stop_ids", "logprobs")
 
 
 def _check_numbers(s: Sampling) -> None:
     """Every number in its range, whatever type it came as."""
-    for name in ("temperature", "top_p", "min_p", "repetition_penalty"):
+    for name in REAL:
         object.__setattr__(s, name, _real(name, getattr(s, name)))
     for name in ("top_k", "max_tokens", "seed", "logprobs"):
         object.__setattr__(s, name, _whole(name, getattr(s, name)))
@@ -96,8 +104,9 @@ def _check_numbers(s: Sampling) -> None:
     _need(s.top_k >= 0, f"top_k is {s.top_k}: give 0 (all) or more")
     _need(0 < s.top_p <= 1, f"top_p is {s.top_p}: give more than 0 and at most 1")
     _need(0 <= s.min_p <= 1, f"min_p is {s.min_p}: give 0 to 1")
+    _need(0 < s.typical <= 1, f"typical is {s.typical}: give more than 0 and at most 1")
     _need(s.repetition_penalty > 0, f"repetition_penalty is {s.repetition_penalty}: give more than 0")
-    _need(s.max_tokens >= 1, f"max_tokens is {s.max_tokens}: give 1 or more")
+    _need(s.max_tokens >= 0, f"max_tokens is {s.max_tokens}: give 0 or more")
     _need(s.logprobs >= 0, f"logprobs is {s.logprobs}: give 0 or more")
 
 

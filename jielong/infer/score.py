@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,18 @@ import torch
 from torch import Tensor
 
 from jielong.base.errors import UserError
-from jielong.infer.runner import Cached, Prefix, context_of, has_cache, home, padded, shared_length
+from jielong.infer.runner import context_of, has_cache, home, padded
 
 TOKENS = 8192  # in one forward pass
 LOGITS = 1 << 24  # numbers in one block of logits
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Tokens that were already read, with the cache of one row that holds them."""
+
+    ids: tuple[int, ...]
+    cache: Any
 
 
 @torch.no_grad()
@@ -67,20 +76,49 @@ def read(model: Any, ids: Sequence[int]) -> Prefix | None:
     if not ids or not has_cache(model):
         return None
     _check(model, [ids])
-    run = Cached(model)
-    run.start([tuple(ids)], np.zeros(1, dtype=np.int64), len(ids))
-    return Prefix(tuple(ids), run.cache)
+    cache, _ = _room(model, None, [[*ids, 0]])
+    for begin in range(0, len(ids), TOKENS):
+        model.hidden(torch.tensor([ids[begin : begin + TOKENS]], device=home(model)[0]), cache=cache)
+    return Prefix(tuple(ids), cache)
 
 
 @torch.no_grad()
 def next_law(model: Any, ids: Sequence[int], prefix: Prefix | None = None) -> np.ndarray:
     """Probabilities (V,) of the next token."""
-    from jielong.infer.runner import runner
-
     _check(model, [ids])
-    logits_BV = runner(model, prefix).start([tuple(ids)], np.zeros(1, dtype=np.int64), len(ids))
-    law: np.ndarray = logits_BV[0].float().softmax(dim=-1).cpu().numpy()
+    rows, device = [list(ids)], home(model)[0]
+    if not hasattr(model, "hidden"):
+        logits_V = model(torch.tensor(rows, device=device))[0, -1]
+    else:
+        cached = {}
+        if has_cache(model):
+            cached["cache"], skip = _room(model, prefix, rows)
+            rows = [rows[0][skip:]]
+        logits_V = model.logits(model.hidden(torch.tensor(rows, device=device), **cached)[:, -1:])[0, 0]
+    law: np.ndarray = logits_V.float().softmax(dim=-1).cpu().numpy()
     return law
+
+
+def _room(model: Any, prefix: Prefix | None, texts: Sequence[Sequence[int]]) -> tuple[Any, int]:
+    """A cache that begins with what all texts share with the prefix, and how much that is."""
+    from jielong.nets.cache import KVCache
+
+    device, dtype = home(model)
+    cache = KVCache(model.config, len(texts), max(map(len, texts)), dtype, device)
+    shared = shared_length(prefix.ids, texts) if prefix else 0
+    if prefix and shared:
+        for mine, theirs in zip(cache.keys + cache.values, prefix.cache.keys + prefix.cache.values):
+            mine[:, :, :shared] = theirs[:, :, :shared]
+        cache.advance(shared, None)
+    return cache, shared
+
+
+def shared_length(prefix: Sequence[int], texts: Sequence[Sequence[int]]) -> int:
+    """How many tokens of `prefix` begin every text, leaving at least one to read in each."""
+    shared = min([len(prefix), *(len(t) - 1 for t in texts)])
+    for text in texts:
+        shared = next((i for i in range(shared) if text[i] != prefix[i]), shared)
+    return shared
 
 
 def _logprobs(model: Any, parts: Sequence[Sequence[int]], begins: Sequence[int], wanted: Sequence[Tensor],
@@ -98,10 +136,8 @@ def _logprobs(model: Any, parts: Sequence[Sequence[int]], begins: Sequence[int],
         if prefix is None:
             hidden_BTD = model.hidden(ids_BT)
         else:
-            run = Cached(model, prefix)
-            texts = [(*prefix.ids, *p) for p in parts]
-            run.cache, _ = run.room(texts, len(prefix.ids) + ids_BT.shape[1])
-            hidden_BTD = model.hidden(ids_BT, cache=run.cache, lengths=lengths_B)
+            cache, _ = _room(model, prefix, [(*prefix.ids, *p) for p in parts])
+            hidden_BTD = model.hidden(ids_BT, cache=cache, lengths=lengths_B)
         hidden_ND = hidden_BTD[rows_N, places_N]
         block = max(1, LOGITS // getattr(model.config, "vocab", 1 << 16))
         flat_N = torch.cat([_gather(model.logits(h[None])[0].float(), i)

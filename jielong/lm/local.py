@@ -3,7 +3,8 @@
     lm = load("runs/demo/assistant")
     print(lm.sample([{"role": "user", "content": "Where does 陳美玲 live?"}], temperature=0)[0].text)
 
-Concurrent calls are collected and run as one batch. The noise of draw i of a request is addressed by
+All that is written goes through one engine, so concurrent calls run together and a prompt's beginning that was read
+before is not read again. The noise of draw i of a request is addressed by
 (run seed, model fingerprint, prompt tokens, settings that shape the law, i), so draws do not depend on what
 runs beside them, and a longer draw begins with the shorter one.
 """
@@ -14,10 +15,11 @@ import asyncio
 import copy
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jielong.base import noise
 from jielong.base.errors import UserError
@@ -25,16 +27,18 @@ from jielong.lm import work
 from jielong.lm.batch import Collector
 from jielong.lm.meter import Budget, Meter
 from jielong.lm.prompts import Prompt, join, key_of, kind_of
-from jielong.lm.protocol import LM, Draw, Score, Usage, check_draws, settings
+from jielong.lm.protocol import LM, Draw, Score, Usage, check_draws, gather, settings
+from jielong.lm.sync import iterate
 from jielong.lm.tokens import prompt_ids, scored_ids
-from jielong.lm.work import ToDraw, ToScore
+from jielong.lm.work import ToScore
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from jielong.infer.generate import Generated
+    from jielong.infer.engine import Engine
     from jielong.infer.pieces import Pieces
-    from jielong.infer.runner import Prefix
+    from jielong.infer.request import Request
+    from jielong.infer.score import Prefix
 
 
 @dataclass(frozen=True)
@@ -56,19 +60,19 @@ def load(path: str | Path, *, device: str = "cpu", seed: int = 0, budget: Budget
 class Local(LM):
     """`loaded` has `.model` and `.codec` (what `nets.checkpoint.load` gives, or `Parts`).
 
-    `seed` is the run's; `budget` limits all tokens read and written; `batch` the rows that run together.
+    `seed` is the run's; `budget` limits all tokens read and written; `batch` the rows that run together; `mode` as in
+    `infer.core`.
     The weights must not change while this object is used: its draws are named after them.
     """
 
     def __init__(self, loaded: Any, *, name: str = "local", seed: int = 0, budget: Budget | None = None,
-                 batch: int = 128) -> None:
+                 batch: int = 128, mode: Literal["fast", "exact"] = "fast") -> None:
         self.model, self.codec = loaded.model, loaded.codec
-        self.name, self.seed, self.batch = name, seed, batch
+        self.name, self.seed, self.batch, self.mode = name, seed, batch, mode
         self.meter = Meter(budget)
         self.lock = threading.Lock()  # one forward pass at a time: two would only slow each other
         self.lead: Prompt | None = None
         self.prefix: Prefix | None = None
-        self._drawing = Collector(self._draw, self.lock)
         self._testing = Collector(self._score, self.lock)
         able = {"sample", "stream", "score", "fork", "logprobs", "seed"}
         self.capabilities = frozenset(able | {"embed"} if hasattr(self.model, "hidden") else able)
@@ -90,6 +94,15 @@ class Local(LM):
         from jielong.infer.pieces import Pieces
 
         return Pieces(self.codec)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What writes for this model and all its forks."""
+        from jielong.infer.engine import Engine
+
+        engine = Engine(self.model, self.codec, mode=self.mode, streams=self.batch, pieces=self.pieces)
+        engine.lock = self.lock
+        return engine
 
     @cached_property
     def fingerprint(self) -> str:
@@ -127,10 +140,10 @@ class Local(LM):
     async def asample(self, prompt: Prompt, n: int = 1, start: int = 0, **sampling: Any) -> list[Draw]:
         check_draws(n, start)
         request, asks = self._asks(prompt, n, start, sampling)
-        read = len(asks[0].ids)
+        read = len(asks[0].prompt)
         with self.meter.call(read + n * self._room(asks[0])) as bill:
             bill.add(prompt=read)
-            found = await self._drawing(asks)
+            found = await gather(*(self.engine.write(ask) for ask in asks))
             bill.add(completion=sum(len(g.ids) for g in found))
         return [
             Draw(g.text, g.ids, g.logprobs, g.reason, f"{request}-{index}", Usage(1, read, len(g.ids)), g.top)
@@ -161,37 +174,17 @@ class Local(LM):
 
     def stream(self, prompt: Prompt, start: int = 0, **sampling: Any) -> Iterator[str]:
         """The text of draw `start` as it is written. Closing the iterator ends the reply."""
-        from jielong.infer.generate import steps
-        from jielong.infer.pieces import TextStream
-        from jielong.infer.wave import STOP_ID
-
-        (ask,) = self._asks(prompt, 1, start, sampling)[1]
-        with self.meter.call(len(ask.ids) + self._room(ask)) as bill:
-            bill.add(prompt=len(ask.ids))
-            text = TextStream(self.pieces, ask.sampling.stop)
-            coming = steps(self.model, [ask.ids], ask.sampling, pieces=self.pieces, prefix=ask.prefix)
-            stop = None
-            while True:
-                with self.lock:
-                    step = next(coming, None)
-                if step is None:
-                    break
-                bill.add(completion=1)
-                stop = step.stops.get(0)
-                piece = "" if step.reasons[0] == STOP_ID else text.push(int(step.ids[0]))
-                if piece:
-                    yield piece
-            rest = text.close(stop)
-            if rest:
-                yield rest
+        return iterate(self.astream(prompt, start, **sampling))
 
     async def astream(self, prompt: Prompt, start: int = 0, **sampling: Any) -> AsyncIterator[str]:
-        pieces = self.stream(prompt, start, **sampling)
-        try:
-            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                yield piece
-        finally:
-            await asyncio.to_thread(pieces.close)  # type: ignore[attr-defined]
+        (ask,) = self._asks(prompt, 1, start, sampling)[1]
+        with self.meter.call(len(ask.prompt) + self._room(ask)) as bill:
+            bill.add(prompt=len(ask.prompt))
+            async with aclosing(self.engine.stream(ask)) as pieces:  # type: ignore[type-var]
+                async for piece in pieces:
+                    bill.add(completion=len(piece.ids))
+                    if piece.text:
+                        yield piece.text
 
     def score_documents(self, texts: Sequence[str]) -> list[Score]:
         """How probable whole texts are: every token but the first; the end of a document is not counted.
@@ -221,6 +214,7 @@ class Local(LM):
         """The same model with `prefix` before every prompt; the prefix is read once, here."""
         from jielong.infer.score import read
 
+        assert self.engine is not None  # one engine for all forks
         forked = copy.copy(self)
         forked.lead = prefix if self.lead is None else join(self.lead, prefix)
         kind_of(forked.lead)
@@ -243,28 +237,27 @@ class Local(LM):
         best = np.argsort(-law, kind="stable")[:k]
         return [(self.codec.decode([int(i)]), float(law[i])) for i in best]
 
-    def _room(self, ask: ToDraw) -> int:
+    def _room(self, ask: Request) -> int:
         """The most tokens a draw can have."""
         context = self.context
         most = ask.sampling.max_tokens
-        return most if context is None else min(most, context - len(ask.ids))
+        return most if context is None else min(most, context - len(ask.prompt))
 
-    def _asks(self, prompt: Prompt, n: int, start: int, sampling: Any) -> tuple[str, list[ToDraw]]:
+    def _asks(self, prompt: Prompt, n: int, start: int, sampling: Any) -> tuple[str, list[Request]]:
         """The request's name, and its draws with their seeds."""
+        from jielong.infer.request import Request
+
         ids = self.ids(prompt)
         wanted = settings(sampling)
         wanted = wanted.with_(stop_ids=tuple(dict.fromkeys((*wanted.stop_ids, *self.ends))))
         request = key_of(self.fingerprint, self.seed, ids, wanted.law())
         seeds = (noise.seed_of("draw", request, i) for i in range(start, start + n))
-        return request, [ToDraw(ids, wanted.with_(seed=seed), self.prefix) for seed in seeds]
+        return request, [Request(ids, wanted.with_(seed=seed)) for seed in seeds]
 
     def _test(self, prompt: Prompt, continuation: str) -> ToScore:
         whole: Any = prompt if self.lead is None else join(self.lead, prompt)
         ids, start = scored_ids(self.codec, whole, continuation)
         return ToScore(tuple(ids), start, self.prefix)
-
-    def _draw(self, asks: list[ToDraw], cancelled: Collection[int]) -> list[Generated]:
-        return work.draw(self.model, asks, self.pieces, self.batch, cancelled)
 
     def _score(self, tests: list[ToScore], cancelled: Collection[int]) -> list[np.ndarray]:
         return work.score(self.model, tests)

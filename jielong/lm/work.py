@@ -1,4 +1,4 @@
-"""What a local model does in one go: many draws, or many texts to score."""
+"""What a local model does in one go: many texts to score."""
 
 from __future__ import annotations
 
@@ -6,25 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jielong.infer.sampling import Sampling
-
 if TYPE_CHECKING:
     import numpy as np
 
-    from jielong.infer.generate import Generated
-    from jielong.infer.pieces import Pieces
-    from jielong.infer.runner import Prefix
+    from jielong.infer.score import Prefix
 
 SHARE = 256  # tokens saved from which reading a common prompt once is worth a pass of its own
-
-
-@dataclass(frozen=True, slots=True)
-class ToDraw:
-    """One draw to make; `prefix` is what was read before and its beginning may share."""
-
-    ids: tuple[int, ...]
-    sampling: Sampling
-    prefix: Prefix | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +21,6 @@ class ToScore:
     ids: tuple[int, ...]
     start: int
     prefix: Prefix | None
-
-
-def draw(model: Any, asks: Sequence[ToDraw], pieces: Pieces, batch: int, cancelled: Any) -> list[Generated]:
-    """All draws together; rows whose number comes to stand in `cancelled` end early."""
-    from jielong.infer.generate import generate
-
-    return generate(model, [a.ids for a in asks], [a.sampling for a in asks], pieces=pieces,
-                    prefix=[a.prefix for a in asks], batch=batch, cancelled=cancelled)  # fmt: skip
 
 
 def score(model: Any, tests: Sequence[ToScore]) -> list[np.ndarray]:

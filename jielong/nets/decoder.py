@@ -12,9 +12,9 @@ Shapes: N tokens of all rows, R rows wanted, D width, H query heads, K key heads
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -84,7 +84,8 @@ class Decoder:
         self.place = _places(model)
         self.embed_norm, self.norm = _norm(model.embed_norm), _norm(model.norm)
         self.head = kernels.matrix(model.head_weight, model.head_bias, exact)
-        self.blocks = [_Block(block, config, number, exact) for number, block in enumerate(model.blocks)]
+        blocks = cast(Iterable[Block], model.blocks)
+        self.blocks = [_Block(block, config, number, exact) for number, block in enumerate(blocks)]
         ropes = {layer.rope for layer in config.blocks if config.position == "rope"} - {None}
         self.turns = {each: _turns(each, config) for each in ropes}
         alibi = config.position == "alibi"
@@ -151,7 +152,8 @@ class _Block:
         self.config, self.layer, self.number, self.exact = config, layer, number, exact
         heads = config.heads + config.kv_heads
         order = _order(layer, config)
-        self.qkv = kernels.matrix(_pairs(attention.qkv, order, heads), _pairs(attention.qkv_bias, order, heads), exact)
+        bias = None if attention.qkv_bias is None else _pairs(attention.qkv_bias, order, heads)
+        self.qkv = kernels.matrix(_pairs(attention.qkv, order, heads), bias, exact)
         self.out = kernels.matrix(attention.out, attention.out_bias, exact)
         self.up = kernels.matrix(feed.up, feed.up_bias, exact)
         self.down = kernels.matrix(feed.down, feed.down_bias, exact)
@@ -213,9 +215,7 @@ class _Block:
         few = width * shares < ROWS and self.exact
         if few:
             q = F.pad(q, (0, 0, 0, ROWS - width * shares))
-        if width == 1 and self.layer.softcap is None:
-            pad = few and bias.shape[1] > 1
-            bias = F.pad(bias, (0, 0, 0, ROWS - bias.shape[1])) if pad else bias
+        if width == 1 and self.layer.softcap is None and not self.exact:
             scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=self.scale)
         else:
             scores = self._scores(q, k, bias, group, shares)
@@ -265,11 +265,12 @@ def _order(layer: Layer, config: TransformerConfig) -> Tensor | None:
     return torch.cat([pairs, torch.arange(2 * half, config.head_dim)])
 
 
-def _pairs(rows: Tensor | None, order: Tensor | None, heads: int) -> Tensor | None:
+def _pairs(rows: Tensor, order: Tensor | None, heads: int) -> Tensor:
     """The first `heads` heads of a fused weight or bias with their places in `order`."""
-    if rows is None or order is None:
-        return None if rows is None else rows.detach()
-    rows, size = rows.detach(), len(order)
+    rows = rows.detach()
+    if order is None:
+        return rows
+    size = len(order)
     turned = rows[: heads * size].unflatten(0, (heads, size))[:, order].flatten(0, 1)
     return torch.cat([turned, rows[heads * size :]])
 

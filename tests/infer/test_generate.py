@@ -16,10 +16,13 @@ from jielong.base import noise
 from jielong.base.errors import UserError, WorkFailed
 from jielong.infer import generate as gen
 from jielong.infer import runner
+from jielong.infer.core import Core
 from jielong.infer.generate import generate, steps
 from jielong.infer.pieces import Pieces
 from jielong.infer.sampling import Sampling
-from jielong.infer.score import read, score
+from jielong.infer.score import score
+from jielong.nets.decoder import Feed
+from jielong.nets.pages import page_bytes
 from jielong.nets.tap import Tap
 from jielong.nets.transformer import Transformer
 from jielong.units import chars
@@ -52,40 +55,43 @@ def test_batched_is_single(model: Transformer, batch: int) -> None:
 
 
 def test_cached_is_uncached(model: Transformer, no_cache: NoCache) -> None:
-    assert isinstance(runner.runner(model), runner.Cached)
-    assert isinstance(runner.runner(no_cache), runner.Recompute)
+    assert isinstance(runner.runner(model, 8), runner.Written)
+    assert isinstance(runner.runner(no_cache, 8), runner.Recompute)
     same(generate(model, PROMPTS, SETTINGS), generate(no_cache, PROMPTS, SETTINGS))
 
 
 def test_prefill_in_chunks_is_prefill_at_once(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = generate(model, PROMPTS, SETTINGS)
-    monkeypatch.setattr(runner, "PREFILL_TOKENS", 44)  # 11 rows: chunks of 4
+    monkeypatch.setattr(gen, "PREFILL_TOKENS", 7)  # less than the longest prompt, and than one token a row
     same(generate(model, PROMPTS, SETTINGS), whole)
 
 
-def test_draws_of_one_prompt_share_its_reading(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("prompt", [PROMPTS[4], list(range(1, 33)), list(range(1, 40))])
+def test_draws_of_one_prompt_share_its_reading(
+    model: Transformer, prompt: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     draws = [Sampling(seed=i, max_tokens=9) for i in range(6)]
-    single = [generate(model, [PROMPTS[4]], s)[0] for s in draws]
-    widths = []
-    hidden = Transformer.hidden
+    single = [generate(model, [prompt], s)[0] for s in draws]
+    fed = []
+    step = runner.Written.step
 
-    def counted(self: Transformer, ids: torch.Tensor, **options: Any) -> torch.Tensor:
-        widths.append(tuple(ids.shape))
-        return hidden(self, ids, **options)
+    def counted(self: runner.Written, feed: Feed) -> torch.Tensor:
+        fed.append(len(feed.ids))
+        return step(self, feed)
 
-    monkeypatch.setattr(Transformer, "hidden", counted)
-    same(generate(model, [PROMPTS[4]] * 6, draws), single)
-    assert widths[0] == (1, len(PROMPTS[4]))
+    monkeypatch.setattr(runner.Written, "step", counted)
+    same(generate(model, [prompt] * 6, draws), single)
+    assert fed == [len(prompt), *[6] * 8]
     assert len({g.ids for g in single}) == 6
 
 
-def test_a_prefix_read_before_changes_nothing(model: Transformer) -> None:
-    prompts = [PROMPTS[10][:6] + p for p in PROMPTS]
+def test_a_beginning_read_before_changes_nothing(model: Transformer) -> None:
+    prompts = [[*range(1, 36), *p] for p in PROMPTS]
     plain = generate(model, prompts, SETTINGS)
-    for prefix in (PROMPTS[10][:6], [*PROMPTS[10][:4], 40, 41], [45]):
-        same(generate(model, prompts, SETTINGS, prefix=read(model, prefix)), plain)
-    mixed = [read(model, PROMPTS[10][:6]), None] * 5 + [None]
-    same(generate(model, prompts, SETTINGS, prefix=mixed), plain)
+    core = Core(model, length=64, streams=4)
+    same(generate(core, prompts, SETTINGS), plain)
+    same(generate(core, prompts, SETTINGS), plain)
+    assert core.scheduler.hits >= 21 * 32  # two full pages of each, but for the very first
 
 
 def test_logprobs_are_those_of_score(model: Transformer) -> None:
@@ -310,8 +316,14 @@ def test_bad_words_as_strings(pieces: Pieces) -> None:
     assert not set(word) - set(g.text)  # its letters are still allowed
 
 
-def test_a_memory_limit_makes_smaller_waves(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_memory_puts_rows_off_and_changes_nothing(model: Transformer) -> None:
     whole = generate(model, PROMPTS, SETTINGS)
-    monkeypatch.setattr(gen, "CACHE_BYTES", 1)
-    assert {len(s.rows) for s in steps(model, PROMPTS, SETTINGS)} == {1}
-    same(generate(model, PROMPTS, SETTINGS), whole)
+    core = Core(model, streams=11, memory=6 * page_bytes(model.config))
+    most = 0
+    for _ in steps(core, PROMPTS, SETTINGS):
+        most = max(most, len(core.scheduler.running))
+        core.scheduler.blocks.check(row.table for row in core.scheduler.running)
+    assert 1 < most <= 5
+    same(generate(core, PROMPTS, SETTINGS), whole)
+    assert core.scheduler.preemptions > 0
+    assert core.scheduler.blocks.used == 0

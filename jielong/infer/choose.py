@@ -1,0 +1,176 @@
+"""The next token of each of some rows: their settings as columns, one draw, and why a row ends.
+
+A chooser is made for a set of rows and serves as long as the set stays the same; what it computes is arrays over the
+rows. Chance is addressed by (seed, index of the draw, position), so neither the set nor the order matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jielong.base import noise
+from jielong.base.errors import UserError, WorkFailed
+from jielong.infer.pieces import Pieces, Stops
+from jielong.infer.request import Request, Top
+from jielong.infer.sample import LAWLESS, Rows, lawless, log_law, pick, process, weights
+from jielong.infer.sampling import Sampling
+from jielong.infer.schedule import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What one step gave one row. `reason` is "" while it goes on; `id` is None for a row
+    that ends without one: nothing was to be written, or an `error`."""
+
+    row: Row
+    id: int | None
+    logprob: float = 0.0  # natural log, by the model's own law (before any setting)
+    top: Top = ()
+    reason: str = ""
+    stopped_by: int | str | None = None
+    error: Exception | None = None
+
+
+class Chooser:
+    """`source` takes the place of the seeds: a choice is `source.choose(probabilities, row number, position)`."""
+
+    def __init__(self, rows: Sequence[Row], size: int, device: torch.device, rules: Rules) -> None:
+        self.rows, self.size, self.rules = list(rows), size, rules
+        samplings = [r.request.sampling for r in rows]
+        bans = [rules.bans(s) for s in samplings]
+        self.settings = Rows.of(samplings, bans, size, device)
+        self.greedy = all(s.temperature == 0 for s in samplings)
+        if self.greedy:  # what only sharpens a law does not move its top
+            for name in ("temperature", "top_k", "top_p", "min_p", "typical"):
+                self.settings.columns.pop(name, None)
+        self.tops = max((s.logprobs for s in samplings), default=0)
+        self.longest_ban = max((len(w) for words in bans for w in words), default=0)
+        self.masked = [i for i, r in enumerate(rows) if r.request.processors]
+        self.seen_BV = self.written_BV = None
+        if self.settings.needs_seen:
+            self.seen_BV = torch.stack([_counts(r.text, size) for r in rows]).to(device) > 0
+        if self.settings.needs_counts:
+            texts = [r.text[len(r.request.prompt) :] for r in rows]
+            self.written_BV = torch.stack([_counts(text, size) for text in texts]).to(device)
+
+    @torch.no_grad()
+    def choose(self, logits_BV: Tensor) -> list[Token]:
+        """A token for every row, written to its text."""
+        failed: dict[int, Exception] = {}
+        law_BV = self._mask(logits_BV, failed)
+        tails = [r.text[-self.longest_ban :] for r in self.rows] if self.longest_ban > 1 else None
+        law_BV = process(law_BV, self.settings, self.seen_BV, tails, self.written_BV)
+        ids = self._pick(law_BV, failed)
+        at_B1 = torch.from_numpy(ids).to(logits_BV.device)[:, None]
+        logprobs = (logits_BV.gather(1, at_B1) - logits_BV.logsumexp(dim=-1, keepdim=True))[:, 0].tolist()
+        if self.seen_BV is not None:
+            self.seen_BV.scatter_(1, at_B1, True)
+        if self.written_BV is not None:
+            self.written_BV.scatter_add_(1, at_B1, torch.ones_like(at_B1, dtype=self.written_BV.dtype))
+        tops = self._tops(logits_BV)
+        out = []
+        for i, (row, id, logprob) in enumerate(zip(self.rows, ids.tolist(), logprobs)):
+            if i in failed:
+                out.append(Token(row, None, error=failed[i]))
+            else:
+                row.text.append(id)
+                top = tops[i][: row.request.sampling.logprobs] if tops else ()
+                out.append(Token(row, id, logprob, top, *self._end(row, id)))
+        return out
+
+    def _mask(self, logits_BV: Tensor, failed: dict[int, Exception]) -> Tensor:
+        """What the requests' own processors make of the logits. A fault in one is that row's alone."""
+        if not self.masked:
+            return logits_BV
+        logits_BV = logits_BV.clone()
+        for i in self.masked:
+            row = self.rows[i]
+            try:
+                if not row.states:
+                    row.states = [p.start(row.request.prompt) for p in row.request.processors]
+                for processor, state in zip(row.request.processors, row.states):
+                    logits_BV[i] = processor.process(state, logits_BV[i])
+            except Exception as error:  # somebody else's code
+                failed[i] = error
+        return logits_BV
+
+    def _pick(self, law_BV: Tensor, failed: dict[int, Exception]) -> np.ndarray:
+        bad_B = lawless(law_BV)
+        if bool(bad_B.any()):
+            for i in bad_B.nonzero()[:, 0].tolist():
+                failed.setdefault(i, WorkFailed(LAWLESS))
+            law_BV = law_BV.masked_fill(bad_B[:, None], 0.0)
+        if self.rules.source is not None:
+            probs_BV = weights(law_BV)
+            choose = self.rules.source.choose
+            return np.array([choose(p, r.number, r.written) for p, r in zip(probs_BV, self.rows)], dtype=np.int64)
+        if self.greedy:
+            return law_BV.argmax(dim=-1).cpu().numpy()
+        return pick(law_BV, np.array([0.0 if r.chance is None else r.chance[r.written] for r in self.rows]))
+
+    def _tops(self, logits_BV: Tensor) -> list[Top]:
+        if not self.tops:
+            return []
+        best = log_law(logits_BV).topk(min(self.tops, self.size), dim=-1)
+        return [tuple(zip(i, p)) for i, p in zip(best.indices.tolist(), best.values.tolist())]
+
+    def _end(self, row: Row, id: int) -> tuple[str, int | str | None]:
+        """Why the row ends with this token, if it does, and what ended it."""
+        sampling = row.request.sampling
+        if id in sampling.stop_ids:
+            return "stop", id
+        if sampling.stop:
+            stop = self.rules.stops(sampling.stop).found(row.text[len(row.request.prompt) :])
+            if stop is not None:
+                return "stop", stop
+        if row.states:
+            processors = row.request.processors
+            row.states = [p.advance(s, id) for p, s in zip(processors, row.states)]
+            if any(p.done(s) for p, s in zip(processors, row.states)):
+                return "stop", None
+        return ("length", None) if row.written >= row.limit else ("", None)
+
+
+class Rules:
+    """What choosers of one model share: the tokenizer's pieces, found stops, and where chance comes from."""
+
+    def __init__(self, pieces: Pieces | None, source: noise.Source | None = None) -> None:
+        self.pieces, self.source = pieces, source
+        self.stops = lru_cache(maxsize=256)(lambda stops: Stops(pieces, stops))
+
+    def bans(self, sampling: Sampling) -> tuple[tuple[int, ...], ...]:
+        """Bad words as token sequences."""
+        out: list[tuple[int, ...]] = []
+        for word in sampling.bad_words:
+            if isinstance(word, tuple):
+                out.append(word)
+            elif self.pieces is None:
+                raise UserError("bad words given as strings need the tokenizer: pass pieces=Pieces(codec)")
+            else:
+                out += self.pieces.words(word)
+        return tuple(out)
+
+    def check(self, request: Request, size: int) -> None:
+        """UserError for settings that name what the model or the tokenizer lacks."""
+        sampling = request.sampling
+        if sampling.stop:
+            self.stops(sampling.stop)
+        if sampling.logit_bias or sampling.bad_words:
+            Rows.of([sampling], [self.bans(sampling)], size, torch.device("cpu"))
+
+    def chance(self, request: Request, limit: int) -> np.ndarray | None:
+        """The uniform numbers of a request's tokens."""
+        if self.source is not None or request.sampling.temperature == 0:
+            return None
+        return noise.uniform(request.sampling.seed, request.index, n=limit)
+
+
+def _counts(ids: Sequence[int], size: int) -> Tensor:
+    """How often each token stands in a text, (V,)."""
+    return torch.from_numpy(np.bincount(np.asarray(ids, dtype=np.int64), minlength=size)[:size])

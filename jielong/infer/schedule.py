@@ -1,0 +1,240 @@
+"""Which texts run next, and on which pages. No torch here: it can be fuzzed ten thousand schedules a minute.
+
+Every step each running text is fed some of the tokens it has not read: usually the one just written, several when a
+draft is to be verified, a chunk when it is a prompt (or was put off and must read its text again). Texts that were
+running go first; the oldest of them is never put off, so something always ends. Slots go to the client that has
+fewest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from jielong.infer.blocks import Blocks
+from jielong.infer.request import Request
+
+
+@dataclass(eq=False)
+class Row:
+    """One text: what stands in it, how much of it was read, and the pages that hold that."""
+
+    number: int  # what a tap and a source call it
+    request: Request
+    limit: int  # most tokens to write
+    text: list[int] = field(default_factory=list)
+    read: int = 0
+    table: list[int] = field(default_factory=list)
+    named: int = 0  # full pages whose content is known, and the serial of the last
+    serial: int = 0
+    epoch: int = 0  # changes whenever pages of the table are exchanged
+    cached: int = 0  # prompt tokens that were found in the cache at first
+    chance: Any = None  # uniform numbers, one a token
+    states: list[Any] = field(default_factory=list)  # of the processors
+    counts: Any = None  # what penalties need to know
+    report: Any = None  # log-probabilities of the prompt, while it is echoed
+
+    def __post_init__(self) -> None:
+        self.text = list(self.request.prompt)
+
+    @property
+    def written(self) -> int:
+        """Tokens after the prompt."""
+        return len(self.text) - len(self.request.prompt)
+
+    @property
+    def unread(self) -> int:
+        """Tokens to feed before the next can be chosen."""
+        return len(self.text) - self.read
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Feed the next `width` unread tokens of a row."""
+
+    row: Row
+    width: int
+
+
+class Scheduler:
+    """`streams` texts run together; a step feeds about `chunk` tokens."""
+
+    def __init__(self, blocks: Blocks, streams: int, chunk: int) -> None:
+        self.blocks, self.streams, self.chunk = blocks, streams, chunk
+        self.running: list[Row] = []  # the oldest first
+        self.waiting: dict[str, deque[Row]] = {}
+        self.turns: dict[str, int] = {}  # when a client last got a slot
+        self.turn = self.preemptions = self.queries = self.hits = 0
+
+    def __len__(self) -> int:
+        return len(self.running) + sum(map(len, self.waiting.values()))
+
+    def rows(self) -> Iterator[Row]:
+        """All rows that run or wait."""
+        yield from self.running
+        for queue in self.waiting.values():
+            yield from queue
+
+    def add(self, row: Row) -> None:
+        """A new text waits for its turn."""
+        self.waiting.setdefault(row.request.client, deque()).append(row)
+
+    def leave(self, row: Row) -> None:
+        """A text is over, or nobody wants it any more."""
+        if row in self.running:
+            self.running.remove(row)
+        else:
+            self._unqueue(row)
+        self._release(row)
+
+    def plan(self) -> list[Work]:
+        """What to feed this step; pages for it are taken."""
+        work: list[Work] = []
+        budget = self.chunk
+        for row in sorted(self.running, key=lambda r: r.unread > 1):  # those that only go on, first
+            if row not in self.running:  # put off for another's sake meanwhile
+                continue
+            width = min(row.unread, max(budget, 1))
+            if self._give(row, width):
+                work.append(Work(row, width))
+                budget -= width
+        work = [w for w in work if w.row in self.running]
+        while budget > 0 and len(self.running) < self.streams:
+            new = self._next()
+            if new is None or not self._admit(new, budget):
+                break
+            width = min(new.unread, budget)
+            work.append(Work(new, width))
+            budget -= width
+        return work
+
+    def done(self, work: list[Work]) -> None:
+        """After a step: what was fed is read, and full pages are known."""
+        for w in work:
+            self.advance(w.row, w.row.read + w.width)
+
+    def advance(self, row: Row, read: int) -> None:
+        """A row has been read up to here."""
+        row.read = read
+        size = self.blocks.size
+        for page in range(row.named, read // size if self.blocks.keep else 0):
+            tokens = tuple(row.text[page * size : (page + 1) * size])
+            row.serial = self.blocks.name(row.serial, tokens, row.table[page])
+            row.named = page + 1
+
+    def crop(self, row: Row, read: int) -> None:
+        """Forget what a row has read beyond this many tokens (a draft that was refused): its pages go back."""
+        keep = -(-read // self.blocks.size)
+        self.blocks.drop(row.table[keep:])
+        del row.table[keep:]
+        row.read, row.named = read, min(row.named, read // self.blocks.size)
+        self._renew(row)
+
+    def twins(self, leader: Row) -> Iterator[tuple[Row, int, int]]:
+        """Waiting texts with the prompt that `leader` has just read: they begin where it stands. For each:
+        (row, page to copy, its copy), or (row, 0, 0) where no page is half full."""
+        prompt = leader.request.prompt
+        same = [
+            row
+            for queue in self.waiting.values()
+            for row in queue
+            if row.request.prompt == prompt and not row.written and not row.request.echo
+        ]
+        for row in same:
+            partial = len(prompt) % self.blocks.size
+            if len(self.running) >= self.streams or (partial and not self.blocks.room):
+                return
+            full = leader.table[: len(prompt) // self.blocks.size]
+            self.blocks.share(full)
+            copied = self.blocks.take(1) if partial else []
+            row.table, row.read, row.named, row.serial = full + copied, len(prompt), leader.named, leader.serial
+            row.cached = len(prompt) - 1
+            self._count(row)
+            self._start(row)
+            yield row, (leader.table[len(full)] if partial else 0), (copied[0] if partial else 0)
+
+    def _give(self, row: Row, width: int) -> bool:
+        """Pages for the next `width` tokens, if need be by putting off the youngest; False when it was itself."""
+        need = -(-(row.read + width) // self.blocks.size) - len(row.table)
+        while need > self.blocks.room:
+            youngest = self.running[-1]
+            self._put_off(youngest)
+            if youngest is row:
+                return False
+        row.table += self.blocks.take(max(0, need))
+        return True
+
+    def _put_off(self, row: Row) -> None:
+        """A running text gives its pages back and waits, before the others, to read itself again."""
+        self.preemptions += 1
+        self.running.remove(row)
+        self._release(row)
+        self.waiting.setdefault(row.request.client, deque()).appendleft(row)
+
+    def _release(self, row: Row) -> None:
+        self.blocks.drop(row.table)
+        row.table, row.read, row.named, row.serial = [], 0, 0, 0
+
+    def _next(self) -> Row | None:
+        """The first waiting text of the client with the fewest running, and of these of the one served longest ago.
+        A text waits while another is just reading its prompt, or the first pages of it."""
+        slots: dict[str, int] = {}
+        for row in self.running:
+            slots[row.request.client] = slots.get(row.request.client, 0) + 1
+        reading = [r for r in self.running if r.read < len(r.request.prompt)] if self.blocks.keep else []
+        order = sorted(self.waiting, key=lambda c: (slots.get(c, 0), self.turns.get(c, 0)))
+        for client in order:
+            for row in self.waiting[client]:
+                if row.request.echo or not any(self._shares(row, other) for other in reading):
+                    return row
+        return None
+
+    def _shares(self, row: Row, other: Row) -> bool:
+        """Whether `other` is reading a page that `row` begins with, or all of its prompt."""
+        prompt, read = other.request.prompt, other.read
+        end = (read // self.blocks.size + 1) * self.blocks.size
+        if end > len(prompt) or end >= len(row.text):
+            return row.request.prompt == prompt and not row.written
+        return tuple(row.text[:end]) == prompt[:end]
+
+    def _admit(self, row: Row, budget: int) -> bool:
+        """Start a waiting text if there are pages for its first chunk; beside others, for all of it and a page for
+        each of them, so that it is not put off at once."""
+        pages, serial = ([], 0) if row.request.echo else self.blocks.find(row.text)
+        known = len(pages) * self.blocks.size
+        width = min(len(row.text) - known, budget)
+        need = -(-(known + width) // self.blocks.size) - len(pages)
+        self.blocks.share(pages)
+        whole = -(-len(row.text) // self.blocks.size) - len(pages) + len(self.running)
+        if (whole if self.running else need) > self.blocks.room:
+            self.blocks.drop(pages)
+            return False
+        row.table = pages + self.blocks.take(need)
+        row.read, row.named, row.serial = known, len(pages), serial
+        if not row.written:
+            row.cached = known
+            self._count(row)
+        self._start(row)
+        return True
+
+    def _count(self, row: Row) -> None:
+        self.queries += len(row.request.prompt)
+        self.hits += row.cached
+
+    def _start(self, row: Row) -> None:
+        self._unqueue(row)
+        self.running.append(row)
+        self._renew(row)
+        self.turns[row.request.client] = self.turn
+
+    def _renew(self, row: Row) -> None:
+        self.turn += 1
+        row.epoch = self.turn
+
+    def _unqueue(self, row: Row) -> None:
+        queue = self.waiting[row.request.client]
+        queue.remove(row)
+        if not queue:
+            del self.waiting[row.request.client]

@@ -1,0 +1,151 @@
+"""Exact mode to the bit, twins, echo, zero tokens, faults: the step below everything that writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from jielong.base.errors import UserError, WorkFailed
+from jielong.infer.core import Core
+from jielong.infer.generate import Record, generate
+from jielong.infer.request import Request
+from jielong.infer.sampling import Sampling
+from jielong.infer.score import score
+from jielong.nets.pages import SIZE, page_bytes
+from jielong.nets.transformer import Transformer
+
+from .conftest import VOCAB, NoCache, random_model
+
+
+def run(core: Core, requests: list[Request]) -> list[Any]:
+    rows = [core.submit(r) for r in requests]
+    records = {row: Record() for row in rows}
+    while core.busy:
+        for token in core.step():
+            assert token.error is None
+            records[token.row].add(token)
+    return [(r.ids, r.logprobs, r.reason) for r in records.values()]
+
+
+def text(i: int, n: int) -> tuple[int, ...]:
+    return tuple(1 + (7 * i + 3 * j + j * j) % (VOCAB - 1) for j in range(n))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_exact_mode_is_the_same_to_the_bit(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    model = random_model(context=256)
+    requests = [Request(text(i, 1 + 9 * i), Sampling(seed=i, max_tokens=12), index=i % 2) for i in range(9)]
+    try:
+        alone = [run(Core(model, mode="exact"), [r])[0] for r in requests]
+        for options in ({"chunk": 5}, {"streams": 3}, {"memory": 14 * page_bytes(model.config)}):
+            core = Core(model, mode="exact", **options)
+            assert run(core, requests) == alone
+            assert run(core, requests[::-1]) == alone[::-1]  # much of it in the cache by now
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_exact_mode_refuses_what_it_cannot_prove(model: Transformer, no_cache: NoCache) -> None:
+    with pytest.raises(UserError, match="float32 on a CPU"):
+        Core(random_model().double(), mode="exact")
+    with pytest.raises(UserError, match="float32 on a CPU"):
+        Core(model, mode="exact", bits=8)
+    with pytest.raises(UserError, match="reads its text anew"):
+        Core(no_cache, mode="exact")
+    with pytest.raises(UserError, match="fast or exact"):
+        Core(model, mode="sharp")  # type: ignore[arg-type]
+
+
+def test_the_self_check_sees_a_decoder_that_depends_on_company(
+    model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jielong.nets.decoder import Decoder
+
+    real = Decoder.logits
+    monkeypatch.setattr(Decoder, "logits", lambda self, x: real(self, x) * (1 + 1e-6 * (x.shape[0] > 2)))
+    with pytest.raises(UserError, match="cannot be kept on this machine"):
+        Core(model, mode="exact")
+
+
+def test_echo_gives_the_prompts_log_probabilities(model: Transformer) -> None:
+    prompts = [text(1, 30), text(2, 1), text(1, 30), text(3, 17)]
+    core = Core(model, chunk=8)
+    rows = [core.submit(Request(p, Sampling(max_tokens=3, temperature=0, logprobs=2), echo=True)) for p in prompts]
+    while core.busy:
+        core.step()
+    for row, prompt in zip(rows, prompts):
+        logprobs, tops = row.report
+        (expected,) = score(model, [prompt], [1])
+        assert logprobs == pytest.approx(expected.tolist(), abs=2e-4)
+        assert [len(t) for t in tops] == [2] * (len(prompt) - 1)
+    plain = generate(model, prompts, Sampling(max_tokens=3, temperature=0))
+    assert [tuple(r.text[len(p) :]) for r, p in zip(rows, prompts)] == [g.ids for g in plain]
+
+
+def test_no_tokens_are_no_tokens(model: Transformer) -> None:
+    out = generate(model, [[1, 2], [3]], [Sampling(max_tokens=0), Sampling(max_tokens=2)])
+    assert (out[0].ids, out[0].reason) == ((), "length")
+    assert len(out[1].ids) == 2
+    assert generate(model, [[5] * 64], Sampling(max_tokens=0))[0].ids == ()  # a whole context can be read
+
+
+class Forbid:
+    """Forbids all but one token, or fails."""
+
+    def __init__(self, token: int, fail: bool = False, most: int = 99) -> None:
+        self.token, self.fail, self.most = token, fail, most
+
+    def start(self, prompt: tuple[int, ...]) -> int:
+        return 0
+
+    def process(self, state: int, logits_V: torch.Tensor) -> torch.Tensor:
+        if self.fail and state == 2:
+            raise ValueError("broken rule")
+        return torch.full_like(logits_V, -torch.inf).index_fill_(0, torch.tensor([self.token]), 0.0)
+
+    def advance(self, state: int, token: int) -> int:
+        return state + 1
+
+    def done(self, state: int) -> bool:
+        return state == self.most
+
+
+def test_a_fault_in_one_request_ends_that_one_only(model: Transformer) -> None:
+    core = Core(model)
+    nothing = dict.fromkeys(range(VOCAB), float("-inf"))
+    asked: list[tuple[Any, Any]] = [
+        ((Forbid(7),), ()),
+        ((Forbid(8, True),), ()),
+        ((), nothing),
+        ((Forbid(9, most=4),), ()),
+    ]
+    good, bad, none, short = (
+        core.submit(Request((1, 2), Sampling(max_tokens=6, logit_bias=bias), processors=rules)) for rules, bias in asked
+    )
+    errors: dict[Any, Exception] = {}
+    while core.busy:
+        errors |= {t.row: t.error for t in core.step() if t.error is not None}
+    assert good.text[2:] == [7] * 6
+    assert short.text[2:] == [9] * 4
+    assert bad.text[2:] == [8, 8]
+    assert isinstance(errors[bad], ValueError)
+    assert isinstance(errors[none], WorkFailed)
+    assert core.scheduler.blocks.used == 0
+
+
+def test_what_can_never_fit_is_refused_at_once(model: Transformer) -> None:
+    core = Core(model, memory=3 * page_bytes(model.config))
+    with pytest.raises(UserError, match=f"cache holds {2 * SIZE}"):
+        core.submit(Request(text(1, 40), Sampling(max_tokens=1)))
+    assert not core.busy
+
+
+def test_draws_of_one_seed_differ_by_their_index(model: Transformer) -> None:
+    core = Core(model)
+    draws = run(core, [Request((1, 2), Sampling(seed=3, max_tokens=9), index=i) for i in range(4)])
+    assert len({tuple(ids) for ids, _, _ in draws}) == 4
+    assert run(core, [Request((1, 2), Sampling(seed=3, max_tokens=9), index=2)])[0][0] == draws[2][0]
