@@ -15,9 +15,9 @@ from jielong.nets.config import TransformerConfig, shape
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
-# FLOP/s that a step keeps up on two cores with bf16 arithmetic (about 40 % of their matrix rate): it only turns
-# minutes into tokens. A slower machine takes longer for the same tokens, and says so beforehand.
-REFERENCE_RATE = 2.6e11
+# FLOP/s that a compiled step keeps up on two cores with bf16 arithmetic (about 40 % of their matrix rate): it only
+# turns minutes into tokens. A slower machine takes longer for the same tokens, and says so beforehand.
+REFERENCE_RATE = 3.2e11
 TOKENS_PER_PARAMETER = 6  # fewer than Chinchilla's 20: small worlds repeat, and width helps them more
 
 
@@ -32,7 +32,7 @@ class Settings:
     accumulate: int = 1  # micro-batches in a step
     matrix_rate: float = 0.02  # Muon's learning rate
     other_rate: float = 0.008  # AdamW's, for embeddings, norms and biases
-    weight_decay: float = 0.0
+    weight_decay: float = 0.1  # of matrices: what is only learnt by heart fades, what is a rule stays
     warmup: int = 20
     decay: float = 0.5  # share of the run in which the rates fall to zero
     clip: float = 1.0
