@@ -84,7 +84,8 @@ async def ask(host: str, port: int, path: str, body: dict[str, Any], leave: floa
 
 def unchunked(data: bytes) -> bytes:
     """A body that came in chunks. ValueError when it is not complete."""
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     while True:
         end = data.index(b"\r\n", at)
         size = int(data[at:end], 16)

@@ -56,9 +56,9 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to a request, and when (time.perf_counter): arrival, token or finish."""
+    """What happened to a request, and when (time.perf_counter): arrival, start of the work, token or finish."""
 
-    kind: Literal["arrival", "token", "finish"]
+    kind: Literal["arrival", "start", "token", "finish"]
     request: Request
     time: float
     tokens: int = 0  # written so far
@@ -75,6 +75,7 @@ class _Text:
     record: Record = field(default_factory=Record)
     row: Row | None = None
     begun: bool = False
+    started: bool = False  # its first step was told to who watches
 
     def take(self, token: Token, pieces: Pieces) -> None:
         """Hand on what a step gave."""
@@ -253,6 +254,7 @@ class Engine:
             self._tell("finish", text, "cancelled")
 
     def _step(self) -> None:
+        began = time.perf_counter()
         try:
             with self.lock:
                 tokens = self.core.step()
@@ -263,6 +265,9 @@ class Engine:
             self.core.clear()
             return
         self.steps += 1
+        if self.watchers:
+            for row in (*self.core.scheduler.running, *(token.row for token in tokens)):
+                self._tell_start(self.texts.get(row), began)
         for token in tokens:
             asked = self.texts.get(token.row)
             if asked is not None:
@@ -283,6 +288,13 @@ class Engine:
     def _send(text: _Text, item: Piece | Generated | Exception) -> None:
         with suppress(RuntimeError):  # its event loop is gone
             text.send(item)
+
+    def _tell_start(self, text: _Text | None, when: float) -> None:
+        """A text that waited has had its first step."""
+        if text is not None and not text.started:
+            text.started = True
+            for watcher in self.watchers:
+                watcher(Event("start", text.request, when))
 
     def _tell(self, kind: Literal["arrival", "token", "finish"], text: _Text, reason: str = "") -> None:
         if self.watchers:

@@ -1,7 +1,8 @@
 """What is measured while serving, under vLLM's names, for Prometheus.
 
-A text's times are taken where its pieces leave the engine; what stands at a moment (running, waiting, cache) is
-asked of the engine when the page is read. The registry is the server's own: nothing is global.
+A text's times are taken where its pieces leave the engine, the time it waited where the engine tells of its first
+step; what stands at a moment (running, waiting, cache) is asked of the engine when the page is read. The registry is
+the server's own: nothing is global.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Now(Collector):
 
 
 class Metrics:
-    """The server's instruments. `queued` takes the time a text waited, where the engine tells it."""
+    """The server's instruments. `event` is for the engine to call, from its own thread."""
 
     def __init__(self, model: str, stats: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> None:
         self.clock = clock
@@ -78,7 +79,17 @@ class Metrics:
         self.prompt = counter("prompt_tokens", "Tokens read.").labels(*labels)
         self.generation = counter("generation_tokens", "Tokens written.").labels(*labels)
         self.labels = labels
+        self.arrived: dict[str, float] = {}  # texts that wait for their first step
         self.success = counter("request_success", "Texts finished, by reason.", ("finished_reason",))
+
+    def event(self, event: Any) -> None:
+        """What the engine tells: arrival, start, token, finish."""
+        if event.kind == "arrival":
+            self.arrived[event.request.key] = event.time
+        elif event.kind in ("start", "finish"):
+            came = self.arrived.pop(event.request.key, None)
+            if came is not None and event.kind == "start":
+                self.queued.observe(event.time - came)
 
     def text(self, prompt: int) -> Text:
         """A text of a prompt of so many tokens begins now."""

@@ -45,6 +45,10 @@ class Engine(Protocol):
         """running, waiting, blocks used and total, and so on: see `metrics.py`."""
         ...
 
+    def observe(self, on_event: Callable[[Any], None]) -> None:
+        """Tell of each arrival, start, token and finish."""
+        ...
+
     async def close(self, drain: bool = True) -> None:
         """Finish what runs (or not), and stop."""
         ...
@@ -134,6 +138,7 @@ class Service:
         self.fingerprint = f"fp_{fingerprint[:12]}" if fingerprint else None
         self.limits, self.clock, self.born = limits, clock, int(clock())
         self.metrics = Metrics(name, engine.stats)
+        engine.observe(self.metrics.event)
         self.busy = 0  # texts asked of the engine and not finished
 
     @property

@@ -143,7 +143,7 @@ def test_events_and_statistics(engine: Engine) -> None:
     events: list[Event] = []
     engine.observe(events.append)
     asyncio.run(engine.write(asked(max_tokens=3)))
-    assert [e.kind for e in events] == ["arrival", "token", "token", "token", "finish"]
+    assert [e.kind for e in events] == ["arrival", "start", "token", "token", "token", "finish"]
     assert [e.tokens for e in events] == [0, 1, 2, 3, 3]
     assert events[-1].reason == "length"
     assert all(a.time <= b.time for a, b in zip(events, events[1:]))

@@ -17,7 +17,8 @@ ids = st.integers(-2, 320)
 schemas = st.sampled_from([
     {}, {"type": "object"}, {"type": "string", "maxLength": 3}, {"enum": [1, 2]}, {"type": "nothing"}, {"enum": []},
     {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False},
-    {"$ref": "#/$defs/x"}, {"type": "string", "pattern": "("}, {"not": {}}, {"type": "array", "items": {"type": "null"}},
+    {"$ref": "#/$defs/x"}, {"type": "string", "pattern": "("}, {"not": {}},
+    {"type": "array", "items": {"type": "null"}},
 ])  # fmt: skip
 names = st.sampled_from(["f", "g", "a b", "", "f" * 65])
 
@@ -31,8 +32,8 @@ parts = st.one_of(
     some({"type": st.just("image_url"), "image_url": st.fixed_dictionaries({"url": words})}, {}),
     junk,
 )
-call = some({"id": names, "type": st.just("function"),
-             "function": some({"name": names, "arguments": st.sampled_from(["{}", "{", "[]", '{"a": 1}'])}, {})}, {})  # fmt: skip
+made = some({"name": names, "arguments": st.sampled_from(["{}", "{", "[]", '{"a": 1}'])}, {})
+call = some({"id": names, "type": st.just("function"), "function": made}, {})
 messages = st.lists(
     some(
         {"role": st.sampled_from(["system", "developer", "user", "assistant", "tool", "function", "robot"])},
@@ -66,7 +67,8 @@ harmless = {
 sampled = {
     "temperature": real, "top_p": real, "seed": st.integers(-(1 << 64), 1 << 64), "n": st.integers(-1, 4),
     "stop": st.one_of(words, st.lists(words, max_size=3)), "presence_penalty": real, "frequency_penalty": real,
-    "logit_bias": st.dictionaries(st.sampled_from(["5", "260", "-1", "x", "99999"]), st.integers(-120, 120), max_size=2),
+    "logit_bias": st.dictionaries(st.sampled_from(["5", "260", "-1", "x", "99999"]), st.integers(-120, 120),
+                                  max_size=2),
     "stream": st.booleans(), "stream_options": some({}, {"include_usage": st.booleans(),
                                                          "include_obfuscation": st.booleans()}),
     "max_tokens": st.integers(-1, 40), "top_k": st.integers(-2, 400), "min_p": real, "typical_p": real,
@@ -103,7 +105,8 @@ BODIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     TEXT: some({"model": model, "prompt": prompts},
                {**harmless, **sampled, **refused, "echo": st.booleans(), "logprobs": st.integers(-1, 22)}),
     EMBED: some({"model": model, "input": prompts},
-                {"user": words, "dimensions": st.integers(-1, 20), "encoding_format": st.sampled_from(["float", "base64", "x"]),
+                {"user": words, "dimensions": st.integers(-1, 20),
+                 "encoding_format": st.sampled_from(["float", "base64", "x"]),
                  "no_such_field": junk}),
     RESP: some(
         {"model": model, "input": st.one_of(words, st.lists(items, max_size=3))},
@@ -120,8 +123,3 @@ BODIES: dict[str, st.SearchStrategy[dict[str, Any]]] = {
          "max_tool_calls": st.integers(0, 3), "parallel_tool_calls": st.booleans()},
     ),
 }  # fmt: skip
-
-
-def spoilt(body: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    """The body with one field of any kind in place of the right one."""
-    return {**body, name: value}

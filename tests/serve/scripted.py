@@ -39,6 +39,9 @@ class ScriptedEngine:
     def stats(self) -> Stats:
         return Stats(running=self.open, used=self.open)
 
+    def observe(self, on_event: Callable[[Any], None]) -> None:
+        """Nothing is told: nothing waits."""
+
     async def close(self, drain: bool = True) -> None:
         self.closed = True
 

@@ -122,7 +122,7 @@ def test_a_right_request_with_one_more_field_is_right_or_refused_by_that_name(pa
     from tests.serve.conftest import service_of
     from tests.serve.test_wire import BASE
 
-    extra = {n: s for n, s in _fields(path).items()}
+    extra = _fields(path)
     name = data.draw(st.sampled_from(sorted(extra)))
     body = {**BASE[path], name: data.draw(extra[name])}
     server = Server(service_of("the cat"))
