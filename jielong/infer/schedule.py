@@ -115,21 +115,25 @@ class Scheduler:
         for w in work:
             self.advance(w.row, w.row.read + w.width)
 
-    def advance(self, row: Row, read: int) -> None:
-        """A row has been read up to here."""
+    def advance(self, row: Row, read: int, certain: int | None = None) -> None:
+        """A row has been read up to here, and its first `certain` tokens will stay (all, unless drafts are among
+        them): the full pages of these can be found by others from now on."""
         row.read = read
         size = self.blocks.size
-        for page in range(row.named, read // size if self.blocks.keep else 0):
+        for page in range(row.named, (read if certain is None else certain) // size if self.blocks.keep else 0):
             tokens = tuple(row.text[page * size : (page + 1) * size])
             row.serial = self.blocks.name(row.serial, tokens, row.table[page])
             row.named = page + 1
 
     def crop(self, row: Row, read: int) -> None:
-        """Forget what a row has read beyond this many tokens (a draft that was refused): its pages go back."""
+        """Forget what a row has read beyond this many tokens (a draft that was refused): its pages go back. ValueError
+        for tokens that others may have found already."""
+        if read < row.named * self.blocks.size:
+            raise ValueError(f"{row.named} pages are known: a text cannot be cropped to {read} tokens")
         keep = -(-read // self.blocks.size)
         self.blocks.drop(row.table[keep:])
         del row.table[keep:]
-        row.read, row.named = read, min(row.named, read // self.blocks.size)
+        row.read = read
         self._renew(row)
 
     def twins(self, leader: Row) -> Iterator[tuple[Row, int, int]]:

@@ -83,9 +83,10 @@ class Decoder:
         self.embed, self.kind = model.embed.detach(), None if model.kind is None else model.kind.detach()[0]
         self.place = _places(model)
         self.embed_norm, self.norm = _norm(model.embed_norm), _norm(model.norm)
-        self.head = kernels.matrix(model.head_weight, model.head_bias, exact)
+        packed = exact or sum(p.numel() for p in model.parameters()) >= kernels.LARGE
+        self.head = kernels.matrix(model.head_weight, model.head_bias, packed)
         blocks = cast(Iterable[Block], model.blocks)
-        self.blocks = [_Block(block, config, number, exact) for number, block in enumerate(blocks)]
+        self.blocks = [_Block(block, config, number, exact, packed) for number, block in enumerate(blocks)]
         ropes = {layer.rope for layer in config.blocks if config.position == "rope"} - {None}
         self.turns = {each: _turns(each, config) for each in ropes}
         alibi = config.position == "alibi"
@@ -147,16 +148,16 @@ class Decoder:
 class _Block:
     """One block's matrices, ready to run."""
 
-    def __init__(self, block: Block, config: TransformerConfig, number: int, exact: bool) -> None:
+    def __init__(self, block: Block, config: TransformerConfig, number: int, exact: bool, packed: bool) -> None:
         attention, feed, layer = block.attention, block.feed, block.layer
         self.config, self.layer, self.number, self.exact = config, layer, number, exact
         heads = config.heads + config.kv_heads
         order = _order(layer, config)
         bias = None if attention.qkv_bias is None else _pairs(attention.qkv_bias, order, heads)
-        self.qkv = kernels.matrix(_pairs(attention.qkv, order, heads), bias, exact)
-        self.out = kernels.matrix(attention.out, attention.out_bias, exact)
-        self.up = kernels.matrix(feed.up, feed.up_bias, exact)
-        self.down = kernels.matrix(feed.down, feed.down_bias, exact)
+        self.qkv = kernels.matrix(_pairs(attention.qkv, order, heads), bias, packed)
+        self.out = kernels.matrix(attention.out, attention.out_bias, packed)
+        self.up = kernels.matrix(feed.up, feed.up_bias, packed)
+        self.down = kernels.matrix(feed.down, feed.down_bias, packed)
         self.head_norm = _head_norm(block, config, order)
         self.before, self.between = _norm(block.attention_norm), _norm(block.feed_norm)
         self.after, self.last = _norm(block.attention_after), _norm(block.feed_after)
@@ -183,12 +184,9 @@ class _Block:
         both = both.view(-1, heads + 2 * kv, size)
         turning = both[:, : heads + kv]
         if self.head_norm is not None:
-            turning = self.head_norm(turning)
+            self.head_norm(turning)
         if self.layer.rope in step.turns:
-            pairs = torch.view_as_complex(turning.unflatten(-1, (-1, 2))) * step.turns[self.layer.rope]
-            turning = torch.view_as_real(pairs).flatten(2)
-        if turning.data_ptr() != both.data_ptr():
-            both = torch.cat([turning, both[:, heads + kv :]], 1)
+            torch.view_as_complex(turning.unflatten(-1, (-1, 2))).mul_(step.turns[self.layer.rope])
         step.pages.write(self.number, step.index, both[:, heads:])
         biases = step.biases[self.layer.window]
         parts = []
@@ -305,17 +303,23 @@ def _norm(norm: Norm | None) -> Callable[[Tensor], Tensor] | None:
 
 def _rms(weight: Tensor, eps: float) -> Callable[[Tensor], Tensor]:
     """x / sqrt(mean(x^2) + eps) * weight over the last axis."""
-    size, floor = weight.shape[-1], torch.tensor(eps, dtype=weight.dtype)
+    scale = _inverse(weight.shape[-1], eps)
+    return lambda x: (x * scale(x)).mul_(weight)
 
-    def norm(x: Tensor) -> Tensor:
+
+def _inverse(size: int, eps: float) -> Callable[[Tensor], Tensor]:
+    """1 / sqrt(mean(x^2) + eps) over the last axis of `size`, kept."""
+    floor = torch.tensor(eps)
+
+    def scale(x: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        return (x * torch.addcmul(floor, length, length, value=1 / size).rsqrt_()).mul_(weight)
+        return torch.addcmul(floor, length, length, value=1 / size).rsqrt_()
 
-    return norm
+    return scale
 
 
-def _head_norm(block: Block, config: TransformerConfig, order: Tensor | None) -> Callable[[Tensor], Tensor] | None:
-    """The norm of queries and keys (N, H + K, C), with the places of `order`."""
+def _head_norm(block: Block, config: TransformerConfig, order: Tensor | None) -> Callable[[Tensor], object] | None:
+    """The norm of queries and keys (N, H + K, C), with the places of `order`: written over them."""
     attention, kind = block.attention, block.layer.qk_norm
     if kind is None or attention.q_norm is None or attention.k_norm is None:
         return None
@@ -324,13 +328,14 @@ def _head_norm(block: Block, config: TransformerConfig, order: Tensor | None) ->
     order = torch.arange(size) if order is None else order
     if kind == "head":
         weight = torch.cat([q[order].expand(heads, size), k[order].expand(kv, size)])
-        return _rms(weight, config.norm_eps)
+        scale = _inverse(size, config.norm_eps)
+        return lambda x: x.mul_(scale(x)).mul_(weight)
     wide_q = _rms(q.view(heads, size)[:, order].flatten(), config.norm_eps)
     wide_k = _rms(k.view(kv, size)[:, order].flatten(), config.norm_eps)
 
     def whole(x: Tensor) -> Tensor:
         parts = wide_q(x[:, :heads].flatten(1)), wide_k(x[:, heads:].flatten(1))
-        return torch.cat(parts, 1).view_as(x)
+        return x.copy_(torch.cat(parts, 1).view_as(x))
 
     return whole
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SMALL = 1 << 18  # numbers in a matrix, below which a call costs more than its work
+LARGE = 1 << 22  # numbers in a model, from which its matrices come from memory each time, small ones too
 FEW = 8  # rows up to which a small matrix goes to the BLAS
 HINT = 32  # rows a matrix is packed for: the layout serves one row as well as hundreds
 
@@ -74,12 +75,12 @@ def packs() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
-def matrix(weight: Tensor, bias: Tensor | None = None, exact: bool = False) -> Matrix:
-    """The layout for a float matrix (N, K). `exact`: one library for any number of rows."""
+def matrix(weight: Tensor, bias: Tensor | None = None, packed: bool = False) -> Matrix:
+    """The layout for a float matrix (N, K). `packed`: one library for any number of rows, where it can be."""
     weight = weight.detach()
     bias = None if bias is None else bias.detach()
     if weight.dtype != torch.float32 or not weight.is_cpu or not packs():
         return Dense(weight, bias)
-    if exact or weight.numel() >= SMALL:
+    if packed or weight.numel() >= SMALL:
         return Packed(weight, bias)
     return Either(weight, bias)

@@ -45,6 +45,8 @@ class Pages:
         scale = (self.heads, count * SIZE, 1)
         self.scales = [torch.zeros(scale, device=device) for _ in range(config.layers if bits == 8 else 0)]
         self.dtype = dtype
+        self._space = torch.empty(0, dtype=kind, device=device)  # what `read` gathers, and views of it by size
+        self._rooms: dict[int, Tensor] = {}
         self._heads = torch.arange(self.heads, device=device)[:, None] * (count * SIZE)
 
     def index(self, slots_N: Tensor) -> Tensor:
@@ -61,13 +63,23 @@ class Pages:
         self.layers[layer].view(-1, self.width).index_copy_(0, index, new.to(self.layers[layer].dtype))
 
     def read(self, layer: int, table_P: Tensor) -> Tensor:
-        """(2 K, P * SIZE, C): the pages of a flat table, in its order."""
-        found = self._pages(self.layers[layer]).index_select(1, table_P)
-        found = found.view(self.heads, -1, self.width)
+        """(2 K, P * SIZE, C): the pages of a flat table, in its order. Good until the next read."""
+        found = self._gather(self._pages(self.layers[layer]), table_P).view(self.heads, -1, self.width)
         if self.scales:
             scale = self._pages(self.scales[layer]).index_select(1, table_P).view(self.heads, -1, 1)
             return (found * scale).to(self.dtype)
         return found
+
+    def _gather(self, pages: Tensor, table_P: Tensor) -> Tensor:
+        """Into the same memory every time: fresh memory costs more than what is written to it."""
+        count = len(table_P)
+        if count not in self._rooms:
+            numbers = self.heads * count * pages.shape[2]
+            if numbers > self._space.numel():
+                self._rooms.clear()
+                self._space = torch.empty(numbers, dtype=pages.dtype, device=pages.device)
+            self._rooms[count] = self._space[:numbers].view(self.heads, count, -1)
+        return torch.index_select(pages, 1, table_P, out=self._rooms[count])
 
     def copy(self, sources: list[int], targets: list[int]) -> None:
         """Copy whole pages."""
