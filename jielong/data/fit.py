@@ -1,7 +1,8 @@
 """Which piece of which document goes into which row: rows filled exactly, with as few cuts as can be.
 
 Best-fit packing is Ding et al. 2024, "Fewer Truncations Improve Language Modeling" (arXiv:2404.10830). There
-rows are padded where nothing fits; here the gap is filled by a cut, so nothing is padded.
+rows are padded where nothing fits; here the gap is filled by a cut, so nothing is padded. Only what must not be
+cut (`whole_rows`) leaves gaps.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from jielong.base import noise
 
 LOOK_AHEAD = 4096  # pieces in the buffer: more finds exact fits, and insertion stays below a microsecond
 PAIR_TRIES = 24  # lengths tried for the last two pieces of a row
@@ -78,12 +81,27 @@ def fill_rows(starts: Array, lengths: Array, phase: Array, context: int) -> Plan
     return Plan(all_starts, all_lengths, rows, np.arange(len(rows) - 1), cuts)
 
 
-def best_fit(starts: list[int], lengths: list[int], context: int) -> tuple[list[int], list[int], int]:
+def whole_rows(lengths: Array, context: int) -> Plan:
+    """Rows of units that are never cut, lengths (U,) `context` or less each. `starts` of the plan are numbers of units.
+
+    A row's free slots are one more piece, of the unit U that does not exist.
+    """
+    order = noise.permutation(0, len(lengths), "units")  # so that every kind of length is at hand at any time
+    found = best_fit(order.tolist(), lengths[order].tolist(), context, filler=len(lengths))
+    units, pieces = np.array(found[0], dtype=np.int64), np.array(found[1], dtype=np.int64)
+    rows = np.concatenate([[0], np.flatnonzero(np.cumsum(pieces) % context == 0) + 1])
+    return Plan(units, pieces, rows, np.arange(len(rows) - 1), 0)
+
+
+def best_fit(
+    starts: list[int], lengths: list[int], context: int, filler: int | None = None
+) -> tuple[list[int], list[int], int]:
     """Orders pieces (each `context` or shorter) so that rows of `context` are filled one after another.
 
     A row takes pieces in the order they came while two more could not fill it, so that the buffer keeps
     lengths of every kind; then a pair or a single piece that fills it exactly, else the longest that fits;
-    when none fits, the longest is cut, which loses the smallest share of its context.
+    when none fits, the longest is cut, which loses the smallest share of its context. With `filler` nothing is cut:
+    a piece that begins there takes the slots that stay free.
     -> (starts, lengths, number of cuts). Microseconds a piece.
     """
     starts = list(starts)  # grows by what cuts leave
@@ -95,6 +113,10 @@ def best_fit(starts: list[int], lengths: list[int], context: int) -> tuple[list[
     out_lengths: list[int] = []
     gap, cuts = context, 0
     while buffer:
+        if filler is not None and gap < (buffer[0] >> _SHIFT):
+            out_starts.append(filler)
+            out_lengths.append(gap)
+            gap = context
         if gap == context or gap > 2 * (buffer[-1] >> _SHIFT):
             while (piece := queue.popleft()) in gone:
                 gone.remove(piece)
@@ -116,6 +138,9 @@ def best_fit(starts: list[int], lengths: list[int], context: int) -> tuple[list[
         out_starts.append(start)
         out_lengths.append(length)
         gap = gap - length or context
+    if filler is not None and gap < context:
+        out_starts.append(filler)
+        out_lengths.append(gap)
     return out_starts, out_lengths, cuts
 
 

@@ -1,4 +1,7 @@
-"""Documents packed into rows of exactly `context` slots: no padding, no attention across documents.
+"""Documents packed into rows of exactly `context` slots, without attention across documents.
+
+Text is cut wherever that fills a row, so nothing is padded. A chat, or anything with targets that are not trained,
+is never cut in the middle, since an answer needs its question: see `Packer`.
 
 A document of n tokens (end token included) has n-1 slots; slot s shows token s and asks for token s+1. So the
 last token costs no slot, and a cut loses nothing: piece k ends by asking for the token with which piece k+1
@@ -13,7 +16,7 @@ All of it is a pure function of (tokens, seed, step): resuming needs no state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,10 +25,14 @@ import numpy.typing as npt
 
 from jielong.base import noise
 from jielong.base.errors import UserError
-from jielong.data.fit import Array, Plan, fill_rows, prefix, suffix
+from jielong.data.fit import Array, Plan, fill_rows, prefix, suffix, whole_rows
 from jielong.data.tokens import Tokens as Tokens
 
 IGNORED = -100  # the target that no loss counts (torch's cross-entropy default)
+
+
+class NothingToTrain(UserError):
+    """No document has a target that counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +58,14 @@ class Batch:
 class Packer:
     """Cuts `tokens` into batches of `batch` rows of `context` slots.
 
-    byte_lengths (V,): UTF-8 bytes of each token, for bits per byte. Raises UserError when there is nothing to
-    train on, or a token has no byte length.
+    byte_lengths (V,): UTF-8 bytes of each token, for bits per byte. Raises NothingToTrain, and UserError for a
+    token without a byte length.
+
+    Where documents have untrained targets (a chat's questions), or with `whole`, every document that a row can hold
+    stays whole: a target then sees all that came before it. Which lengths share a row is settled once, which documents
+    of these lengths anew in every epoch; the few slots that stay free repeat tokens without a target. A chat longer
+    than a row keeps its beginning (`shortened` counts these), unless nothing trained is left in it (`left_out`);
+    `longest` is the context that holds all chats. Text longer than a row is cut into rows and a rest.
     """
 
     def __init__(
@@ -62,31 +75,34 @@ class Packer:
         batch: int,
         seed: int = 0,
         byte_lengths: npt.NDArray[Any] | None = None,
+        whole: bool = False,
     ) -> None:
         if context < 1 or batch < 1:
             raise UserError(f"context and batch must be 1 or more, not {context} and {batch}")
+        self.tokens, self.context, self.batch, self.seed = tokens, context, batch, seed
+        self.byte_lengths = byte_lengths
+        self.shortened = self.left_out = self.longest = 0
         lengths = np.diff(tokens.starts) - 1
         kept = lengths > 0
         if not kept.any():
-            raise UserError("nothing to train on: no document has two tokens or more")
-        self.tokens, self.context, self.batch, self.seed = tokens, context, batch, seed
-        self.byte_lengths = byte_lengths
+            raise NothingToTrain("nothing to train on: no document has two tokens or more")
         self._starts: Array = np.asarray(tokens.starts[:-1][kept], dtype=np.int64)
         self._lengths: Array = np.asarray(lengths[kept], dtype=np.int64)
-        if not any(tokens.train[s + 1 : s + 1 + n].any() for s, n in zip(self._starts, self._lengths)):
-            raise UserError("nothing to train on: no token is marked as a target")
+        whole = self._settle(whole)
         if byte_lengths is not None and int(tokens.ids.max()) >= len(byte_lengths):
             raise UserError(f"token {int(tokens.ids.max())} has no byte length: the table ends before it")
         self.slots = int(self._lengths.sum())  # (input, target) pairs in the corpus
         # A corpus smaller than one row is repeated until it fills one; that many copies are then an epoch.
-        self.copies = -(-context // self.slots)
+        self.copies = max(1, context // self.slots) if whole else -(-context // self.slots)
         self._epoch = self.slots * self.copies
+        self._layout = self._lay(self.copies) if whole else None
         self._plans: dict[int, Plan] = {}
 
     @property
     def steps_per_epoch(self) -> float:
         """Batches in one pass over the corpus."""
-        return self.slots / (self.context * self.batch)
+        rows = len(self._layout.order) / self.copies if self._layout else self.slots / self.context
+        return rows / self.batch
 
     def rows(self, step: int) -> Batch:
         """The batch of `step` (0, 1, ...)."""
@@ -95,7 +111,7 @@ class Packer:
         starts: list[Array] = []
         lengths: list[Array] = []
         for row in range(step * self.batch, (step + 1) * self.batch):
-            epoch = row * self.context // self._epoch
+            epoch = row // len(self._layout.order) if self._layout else row * self.context // self._epoch
             plan = self._cached(epoch)
             r = plan.order[row - self._first_row(epoch)]
             starts.append(plan.starts[plan.rows[r] : plan.rows[r + 1]])
@@ -105,14 +121,17 @@ class Packer:
     def once(self) -> Iterator[Batch]:
         """Every pair exactly once, for validation; the last batch may have fewer rows.
 
-        The slots that the last row lacks repeat earlier pairs without a target.
+        The slots that a row lacks repeat earlier pairs without a target.
         """
-        missing = -self.slots % self.context
-        copies = -(-missing // self.slots)
-        again = np.tile(self._starts, copies) + len(self.tokens), np.tile(self._lengths, copies)
-        lent = prefix(*again, missing)
-        starts, lengths = np.concatenate([self._starts, lent[0]]), np.concatenate([self._lengths, lent[1]])
-        plan = fill_rows(starts, lengths, np.full(len(starts), self.context), self.context)
+        if self._layout:
+            plan = self._seat(self._lay(1), np.arange(len(self._starts)))
+        else:
+            missing = -self.slots % self.context
+            copies = -(-missing // self.slots)
+            again = np.tile(self._starts, copies) + len(self.tokens), np.tile(self._lengths, copies)
+            lent = prefix(*again, missing)
+            starts, lengths = np.concatenate([self._starts, lent[0]]), np.concatenate([self._lengths, lent[1]])
+            plan = fill_rows(starts, lengths, np.full(len(starts), self.context), self.context)
         for first in range(0, len(plan.order), self.batch):
             last = min(first + self.batch, len(plan.order))
             cut = [slice(plan.rows[r], plan.rows[r + 1]) for r in range(first, last)]
@@ -121,6 +140,9 @@ class Packer:
     def plan(self, epoch: int) -> Plan:
         """The rows of an epoch, computed afresh."""
         order = self._order(epoch)
+        if self._layout:
+            plan = self._seat(self._layout, order)
+            return replace(plan, order=noise.permutation(self.seed, len(plan.order), "rows", epoch))
         kept = suffix(self._starts[order], self._lengths[order], self._borrowed(epoch))
         order = self._order(epoch + 1)
         lent = prefix(self._starts[order], self._lengths[order], self._borrowed(epoch + 1))
@@ -128,6 +150,39 @@ class Packer:
         phase = 1 + noise.integers(self.seed, "phase", epoch, below=self.context, n=len(starts))
         plan = fill_rows(starts, lengths, phase, self.context)
         return replace(plan, order=noise.permutation(self.seed, len(plan.order), "rows", epoch))
+
+    def _settle(self, whole: bool) -> bool:
+        """Whether documents stay whole; then those longer than a row are cut here, chats counted."""
+        starts, lengths = self._starts, self._lengths
+        trained = _trained(self.tokens.train, starts, lengths)
+        if not trained.any():
+            raise NothingToTrain("nothing to train on: no token is marked as a target")
+        asked = trained < lengths
+        if not asked.any() and not whole:
+            return False
+        self.longest = int(lengths[asked].max(initial=0))
+        long = asked & (lengths > self.context)
+        lengths = np.where(long, self.context, lengths)
+        some = _trained(self.tokens.train, starts, lengths) > 0
+        self.left_out = int((long & ~some).sum())
+        self.shortened = int(long.sum()) - self.left_out
+        if not some.any():
+            raise NothingToTrain(f"nothing to train on: no answer begins within --context {self.context}; give more")
+        pieces = -(-lengths[some] // self.context)  # of text longer than a row, which may be cut
+        nth = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        self._starts = np.repeat(starts[some], pieces) + self.context * nth
+        self._lengths = np.minimum(self.context, np.repeat(lengths[some], pieces) - self.context * nth)
+        return True
+
+    def _lay(self, copies: int) -> Plan:
+        """Rows of ranks by length: 0 is the shortest document, whichever of equal length that will be."""
+        return whole_rows(np.sort(np.tile(self._lengths, copies)), self.context)
+
+    def _seat(self, layout: Plan, order: Array) -> Plan:
+        """The rows of a layout with the documents in it, those of equal length in the order in which they come."""
+        ranked = order[np.argsort(self._lengths[order], kind="stable")]
+        starts = np.append(self._starts[ranked], len(self.tokens))  # the last: free slots
+        return replace(layout, starts=starts[layout.starts])
 
     def _cached(self, epoch: int) -> Plan:
         """Two epochs are kept, since a batch may lie across their border."""
@@ -143,6 +198,8 @@ class Packer:
         return noise.permutation(self.seed, n * self.copies, "documents", epoch) % n
 
     def _first_row(self, epoch: int) -> int:
+        if self._layout:
+            return epoch * len(self._layout.order)
         return -(-epoch * self._epoch // self.context)
 
     def _borrowed(self, epoch: int) -> int:
@@ -155,8 +212,8 @@ class Packer:
         begin = np.cumsum(length) - length
         position = np.arange(b * t) - np.repeat(begin, length)
         flat = np.repeat(np.concatenate(starts), length) + position
-        again = flat >= n  # pairs that `once` repeats only to fill its last row
-        flat = np.where(again, flat - n, flat)
+        again = flat >= n  # pairs repeated only to fill a row
+        flat = np.where(again, (flat - n) % (n - 1), flat)
         targets = self.tokens.ids[flat + 1].astype(np.int64)
         counted = self.tokens.train[flat + 1] & ~again
         size = 0 if self.byte_lengths is None else int(self.byte_lengths[targets[counted]].sum())
@@ -168,3 +225,27 @@ class Packer:
             positions=position.astype(np.int32).reshape(b, t),
             bytes=size,
         )
+
+
+def too_long(packers: Sequence[Packer | None], most: int) -> str:
+    """One line on the chats that no row can hold ("" without any); `most` is the model's context."""
+    some = [packer for packer in packers if packer is not None]
+    cut, out = sum(packer.shortened for packer in some), sum(packer.left_out for packer in some)
+    if not cut + out:
+        return ""
+    context, longest = some[0].context, max(packer.longest for packer in some)
+    limit = f" (this model takes {most} at most)" if longest > most else ""
+    return (
+        f"{cut + out:,} of {sum(packer.tokens.documents for packer in some):,} chats are longer than --context "
+        f"{context}: {cut:,} lose their end, {out:,} whose answers begin beyond it are left out; "
+        f"--context {longest} would hold all{limit}"
+    )
+
+
+def _trained(train: npt.NDArray[np.bool_], starts: Array, lengths: Array) -> Array:
+    """(D,) trained targets of documents that begin at `starts`, each of `lengths` (1 or more) slots."""
+    edges = np.stack([starts + 1, starts + 1 + lengths], axis=1).ravel()
+    if edges[-1] == len(train):
+        edges = edges[:-1]
+    sums: Array = np.add.reduceat(train, edges, dtype=np.int64)[::2]
+    return sums

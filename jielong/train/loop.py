@@ -26,7 +26,7 @@ from jielong.train import schedule
 from jielong.train.interrupt import Interrupt
 from jielong.train.muon import Optimizer, Rates
 from jielong.train.objective import Objective, Phase
-from jielong.train.processes import count, rank
+from jielong.train.processes import anywhere, count, rank
 
 PATIENCE = 10  # steps in a row whose gradient is not finite before the run is given up
 METRICS = "metrics.jsonl"
@@ -153,11 +153,11 @@ def run(
     if resume is not None:
         first = resume.step
         _restore(drivers, resume)
-    if rank() == 0:
-        _forget_after(folder / METRICS, first)
+    clock = _forget_after(folder / METRICS, first) if rank() == 0 else {}
     figures: dict[str, float] = {}
-    began = saved = time.monotonic()
-    tokens = 0
+    saved = time.monotonic()
+    began = saved - clock.get("seconds", 0.0)  # a resumed run's clock goes on too
+    tokens = round(clock.get("seconds", 0.0) * clock.get("tokens_per_second", 0.0))
     with Interrupt() as interrupt, talk.progress(course.steps, label, "steps", start=first) as progress:
         for step in range(first, course.steps):
             batches = list(objective.batches(step))
@@ -181,10 +181,11 @@ def run(
                     track(record)
             progress.update(step + 1, **_shown(figures, clock))
             due = course.save_every and time.monotonic() - saved > course.save_every
-            if save is not None and rank() == 0 and (last or due or interrupt.asked):
+            asked = anywhere(interrupt.asked)  # all stop after the same step, or one would wait for the others
+            if save is not None and rank() == 0 and (last or due or asked):
                 save(State(step + 1, _tensors(drivers)), figures)
                 saved = time.monotonic()
-            if interrupt.asked and not last:
+            if asked and not last:
                 raise KeyboardInterrupt
     return figures
 
@@ -212,9 +213,10 @@ def _restore(drivers: list[_Driver], state: State) -> None:
         driver.optimizer.restore(own)
 
 
-def _forget_after(path: Path, step: int) -> None:
-    """Drop the lines of steps that will be run again."""
+def _forget_after(path: Path, step: int) -> dict[str, float]:
+    """Drop the lines of steps that will be run again; the clock of the last one that stays."""
     if not path.exists():
-        return
+        return {}
     kept = [line for line in files.read_jsonl(path, tolerate_tail=True) if line.get("step", 0) <= step]
     files.atomic_write(path, "".join(dumps(line) + "\n" for line in kept))
+    return dict(kept[-1]["clock"]) if kept else {}

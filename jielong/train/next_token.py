@@ -8,8 +8,8 @@ Bengio et al. 2003; Radford et al. 2018. Masked targets as in Ouyang et al. 2022
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from jielong.data.pack import Batch, Packer
 from jielong.nets import ops
 from jielong.nets.transformer import Transformer
+from jielong.train.compiled import plainly
 from jielong.train.objective import Loss, Phase
 
 PLACED = ("learned", "sinusoid")  # positions that are added: they must restart with each document
@@ -24,13 +25,17 @@ PLACED = ("learned", "sinusoid")  # positions that are added: they must restart 
 
 @dataclass(frozen=True)
 class NextToken:
-    """`train` and `validation` are packed rows; `accumulate` micro-batches make a step; `dtype` of the arithmetic."""
+    """`train` and `validation` are packed rows; `accumulate` micro-batches make a step; `dtype` of the arithmetic.
+
+    `kinds`: further validation sets by name, each with figures of its own.
+    """
 
     model: Transformer
     train: Packer
     validation: Packer | None = None
     accumulate: int = 1
     dtype: torch.dtype = torch.float32
+    kinds: Mapping[str, Packer] = field(default_factory=dict)
 
     @property
     def phases(self) -> Sequence[Phase]:
@@ -50,20 +55,26 @@ class NextToken:
         return Loss(total, weight)
 
     def validate(self, dtype: torch.dtype | None = None) -> dict[str, float]:
-        """Nats a token and bits a byte over the whole validation set."""
-        if self.validation is None:
-            return {}
-        total = weight = size = 0.0
+        """Nats a token and bits a byte over the whole validation set, then over each of `kinds`."""
+        sets = {"val": self.validation, **{f"val_{name}": packer for name, packer in self.kinds.items()}}
         was_training = self.model.training
         self.model.eval()
-        with torch.no_grad():
-            for batch in self.validation.once():
-                loss, count, _ = nats(self.model, batch, dtype or self.dtype)
-                total, weight, size = total + float(loss), weight + count, size + batch.bytes
+        figures: dict[str, float] = {}
+        with torch.no_grad(), plainly(self.model):
+            for name, packer in sets.items():
+                if packer is not None:
+                    figures |= self._measure(name, packer, dtype or self.dtype)
         self.model.train(was_training)
-        figures = {"val_loss": total / max(weight, 1)}
+        return figures
+
+    def _measure(self, name: str, packer: Packer, dtype: torch.dtype) -> dict[str, float]:
+        total = weight = size = 0.0
+        for batch in packer.once():
+            loss, count, _ = nats(self.model, batch, dtype)
+            total, weight, size = total + float(loss), weight + count, size + batch.bytes
+        figures = {f"{name}_loss": total / max(weight, 1)}
         if size:
-            figures["val_bits_per_byte"] = total / size / math.log(2)
+            figures[f"{name}_bits_per_byte"] = total / size / math.log(2)
         return figures
 
 

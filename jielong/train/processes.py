@@ -33,6 +33,15 @@ def count() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def anywhere(flag: bool) -> bool:
+    """Whether it is so in any process."""
+    if count() == 1:
+        return flag
+    votes = torch.tensor([float(flag)], device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(votes)
+    return bool(votes)
+
+
 def wait() -> None:
     """Until all have come here."""
     if count() > 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,16 @@ import torch
 from jielong.base import device, files
 from jielong.base.errors import UserError
 from jielong.base.talk import Talk
-from jielong.data.pack import Packer
+from jielong.data.pack import NothingToTrain, Packer, too_long
 from jielong.data.tokenise import byte_lengths
 from jielong.data.tokens import Tokens
 from jielong.nets import checkpoint
 from jielong.nets.transformer import Transformer
 from jielong.train import loop
+from jielong.train.compiled import compiled, pays
 from jielong.train.loop import Course, State
 from jielong.train.muon import Rates
-from jielong.train.next_token import NextToken, nats
+from jielong.train.next_token import NextToken
 from jielong.train.processes import rank
 from jielong.train.settings import Settings, from_json, to_json
 from jielong.units.codec import Tokenizer
@@ -40,7 +41,10 @@ BF16 = ("avx512_bf16", "amx_bf16")
 
 @dataclass(frozen=True)
 class Work:
-    """A model, its tokens and what to do with them. `info` goes into the checkpoint's `jielong.json`."""
+    """A model, its tokens and what to do with them. `info` goes into the checkpoint's `jielong.json`.
+
+    `kinds`: further validation sets by name, whose documents are measured whole.
+    """
 
     model: Transformer
     codec: Tokenizer
@@ -48,6 +52,7 @@ class Work:
     validation: Tokens | None
     settings: Settings
     info: Mapping[str, Any]
+    kinds: Mapping[str, Tokens] = field(default_factory=dict)
 
 
 def start(
@@ -75,6 +80,8 @@ def resume(
 
     Raises UserError when the settings or the data are not those of the run.
     """
+    if not (folder / RUN).exists() and (folder / files.RUN_MARK).exists():  # stopped before anything was written
+        return start(work, folder, talk, label, track)
     told = files.read_json(folder / RUN)
     if from_json(told["settings"]) != work.settings:
         changed = [k for k, v in to_json(work.settings).items() if told["settings"].get(k) != v]
@@ -97,6 +104,14 @@ def newest(folder: Path) -> Path | None:
     """The newest checkpoint of a run, or None."""
     found = sorted(p for p in (folder / "checkpoints").glob("step-*") if (p / "config.json").is_file())
     return found[-1] if found else None
+
+
+def finished(folder: Path) -> checkpoint.Loaded | None:
+    """The last checkpoint of a run that has come to its end; None before."""
+    state = newest(folder)
+    if state is None or not files.read_json(state / checkpoint.INFO).get("done"):
+        return None
+    return checkpoint.load(state)
 
 
 def fingerprint(work: Work) -> str:
@@ -124,14 +139,19 @@ def _train(
 ) -> dict[str, float]:
     settings = work.settings
     torch.set_num_threads(device.threads())
+    device.keep_memory()
     where = str(work.model.device)
     dtype = arithmetic(settings, where)
     table = byte_lengths(work.codec)
     packer = Packer(work.train, settings.context, settings.batch, settings.seed, table)
-    held = Packer(work.validation, settings.context, settings.batch, 0, table) if work.validation is not None else None
-    if settings.compile:
-        compile_hidden(work.model, packer)
-    objective = NextToken(work.model, packer, held, settings.accumulate, dtype)
+    held = _held(work, table)
+    kinds = {
+        name: Packer(tokens, settings.context, settings.batch, 0, table, whole=True)
+        for name, tokens in work.kinds.items()
+    }
+    if rank() == 0 and (line := too_long([packer, held], work.model.config.context)):
+        talk.warn(line)
+    objective = NextToken(work.model, packer, held, settings.accumulate, dtype, kinds)
     rates = Rates(settings.matrix_rate, settings.other_rate, settings.weight_decay)
     course = Course(
         settings.length,
@@ -163,14 +183,22 @@ def _train(
                 shutil.rmtree(old)
 
     flops = 3.0 * work.model.config.matrix_flops(settings.context)
-    return loop.run(objective, course, folder, talk, label, save, state, track, flops, matrix_rate(work, dtype))
+    rate = matrix_rate(work, dtype)
+    quicker = pays(work.model, settings)
+    if quicker:
+        talk.say("the first step waits some ten seconds for the compiler")
+    with compiled(work.model, quicker):
+        return loop.run(objective, course, folder, talk, label, save, state, track, flops, rate)
 
 
-def compile_hidden(model: Transformer, packer: Packer) -> None:
-    """Let torch compile everything below the head for the rows of `packer`."""
-    with torch.no_grad():
-        nats(model, packer.rows(0), torch.float32)  # rotation tables are made and kept outside of the compiled code
-    model.hidden = torch.compile(model.hidden, dynamic=False)  # type: ignore[method-assign]
+def _held(work: Work, table: Any) -> Packer | None:
+    """The rows of validation; None without it, or where none of its chats has an answer within a row."""
+    if work.validation is None:
+        return None
+    try:
+        return Packer(work.validation, work.settings.context, work.settings.batch, 0, table)
+    except NothingToTrain:
+        return None
 
 
 def predict(work: Work) -> float:

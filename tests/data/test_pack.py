@@ -13,12 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jielong.base.errors import UserError
-from jielong.data.fit import best_fit
-from jielong.data.pack import IGNORED, Batch, Packer, Tokens
+from jielong.data.fit import best_fit, whole_rows
+from jielong.data.pack import IGNORED, Batch, NothingToTrain, Packer, Tokens, too_long
 
-sizes = st.lists(
-    st.one_of(st.integers(0, 6), st.integers(0, 40), st.integers(90, 300)), min_size=1, max_size=30
-)
+sizes = st.lists(st.one_of(st.integers(0, 6), st.integers(0, 40), st.integers(90, 300)), min_size=1, max_size=30)
 
 
 def corpus(lengths: list[int], mask: bool = True) -> Tokens:
@@ -105,9 +103,7 @@ def test_rows_do_not_depend_on_the_batch_they_are_served_in():
     tokens = corpus([7, 30, 12, 55, 3])
     single, triple = Packer(tokens, 16, 1), Packer(tokens, 16, 3)
     for step in range(12):
-        assert np.array_equal(
-            np.concatenate([single.rows(3 * step + i).ids for i in range(3)]), triple.rows(step).ids
-        )
+        assert np.array_equal(np.concatenate([single.rows(3 * step + i).ids for i in range(3)]), triple.rows(step).ids)
 
 
 def test_seed_and_epoch_change_the_order():
@@ -220,9 +216,7 @@ def test_best_fit_fills_rows_and_cuts_only_at_gaps(context, data):
     slots = [slot for s, n in zip(starts, got) for slot in range(s, s + n)]
     assert sorted(slots) == list(range(sum(lengths)))
     ends = np.cumsum(got)
-    assert set(range(context, sum(lengths) + 1, context)) <= set(
-        ends.tolist()
-    )  # no piece lies across two rows
+    assert set(range(context, sum(lengths) + 1, context)) <= set(ends.tolist())  # no piece lies across two rows
     assert len(got) == len(lengths) + cuts
     whole = set(zip(begin, lengths))
     for s, n, end in zip(starts, got, ends):
@@ -251,3 +245,118 @@ def test_memmap_gives_the_same_batches(tmp_path: Path):
     a, b = Packer(tokens, 12, 3), Packer(mapped, 12, 3)
     assert all(same(a.rows(step), b.rows(step)) for step in range(20))
     assert type(b.rows(0).ids) is np.ndarray  # a batch holds no file open
+
+
+def chat(first: int, length: int, asked: int) -> tuple[np.ndarray, list[bool]]:
+    """A chat of `length` tokens of which the first `asked` are a question; ids as in `corpus`."""
+    return np.arange(first, first + length), [i >= asked for i in range(length)]
+
+
+chats_and_texts = st.lists(
+    st.tuples(st.integers(2, 70), st.integers(0, 40)).filter(lambda pair: pair[1] < pair[0]), min_size=1, max_size=25
+)
+
+
+def laid(some: list[tuple[int, int]]) -> tuple[Tokens, list[range]]:
+    """Documents (length, tokens asked; 0 is a text) as tokens, and the targets that must be trained in each."""
+    starts = np.cumsum([0, *(length for length, _ in some)]).tolist()
+    tokens = Tokens.from_documents(chat(start, *pair) for start, pair in zip(starts, some))
+    return tokens, [range(a + max(1, asked), a + length) for a, (length, asked) in zip(starts, some)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(chats_and_texts, st.integers(2, 48), st.integers(1, 3), st.integers(0, 3))
+def test_an_answer_always_sees_its_whole_question(some, context, batch, seed):
+    tokens, wanted = laid(some)
+    if not any(asked > 1 for _, asked in some):
+        return  # nothing is asked: text
+    kept = [
+        [t for t in targets if not asked > 1 or t - targets.start + max(1, asked) <= context]
+        for targets, (_, asked) in zip(wanted, some)
+    ]
+    if not any(kept):
+        with pytest.raises(NothingToTrain):
+            Packer(tokens, context, batch, seed)
+        return
+    packer = Packer(tokens, context, batch, seed)
+    for shown, passes in (
+        ((packer.rows(step) for step in itertools.count()), packer.copies),
+        (packer.once(), 1),
+    ):
+        seen: Counter = Counter()
+        rows = len(packer._layout.order) if passes == packer.copies else 10**9
+        for b in shown:
+            for ids, targets, position in zip(b.ids[:rows], b.targets[:rows], b.positions[:rows]):
+                seen.update(int(t) for t in targets if t != IGNORED)
+                for i, t, at in zip(ids, targets, position):
+                    asked = next(a for (_, a), r in zip(some, wanted) if t <= r[-1] or r is wanted[-1])
+                    if t != IGNORED and asked > 1:  # a chat's piece begins with the chat
+                        start = next(r.start - max(1, a) for (_, a), r in zip(some, wanted) if t <= r[-1])
+                        assert t == i + 1 and i - start == at
+            rows -= len(b.ids)
+            if rows <= 0:
+                break
+        assert seen == Counter({t: passes for targets in kept for t in targets})
+    long = [(n, a) for n, a in some if a > 1 and n - 1 > context]
+    out = sum(a > context for _, a in long)
+    assert (packer.left_out, packer.shortened) == (out, len(long) - out)
+    assert packer.longest == max(n - 1 for n, a in some if a > 1)
+
+
+def test_what_is_cut_or_left_out_is_told_in_one_line():
+    tokens, _ = laid([(10, 3), (40, 3), (60, 50), (90, 2)])
+    packer = Packer(tokens, 20, 2)
+    assert too_long([packer, None], 64) == (
+        "3 of 4 chats are longer than --context 20: 2 lose their end, 1 whose answers begin beyond it are left out; "
+        "--context 89 would hold all (this model takes 64 at most)"
+    )
+    assert "most" not in too_long([packer], 128)
+    assert too_long([Packer(tokens, 89, 2)], 128) == too_long([None, Packer(corpus([500]), 20, 2)], 64) == ""
+    with pytest.raises(NothingToTrain, match="no answer begins within --context 1;"):
+        Packer(tokens, 1, 1)
+
+
+def test_whole_documents_of_one_length_change_places_every_epoch():
+    tokens, _ = laid([(11, 4)] * 60)
+    packer = Packer(tokens, 20, 30)  # two a row: an epoch a step
+    assert packer.steps_per_epoch == 1.0
+    a, b, other = packer.rows(0).ids, packer.rows(1).ids, Packer(tokens, 20, 30, seed=1).rows(0).ids
+    pairs = [{frozenset((int(row[0]), int(row[10]))) for row in ids} for ids in (a, b, other)]
+    assert len(pairs[0] & pairs[1]) < 10 and len(pairs[0] & pairs[2]) < 10
+    assert np.array_equal(packer.rows(1).ids, Packer(tokens, 20, 30).rows(1).ids)
+
+
+def test_text_may_be_kept_whole_too():
+    tokens = corpus([21, 14, 9, 40])
+    assert Packer(tokens, 20, 1).plan(0).cuts
+    batches = list(Packer(tokens, 20, 2, whole=True).once())
+    firsts = {int(i) for b in batches for i, at, t in zip(b.ids.ravel(), b.positions.ravel(), b.targets.ravel())
+              if at == 0 and t != IGNORED}  # fmt: skip
+    assert firsts == {0, 21, 35, 44, 64}  # the last is longer than a row: 20 slots and 19
+    assert sum(b.trained for b in batches) == 20 + 13 + 8 + 39
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 40), st.data())
+def test_whole_rows_hold_every_unit_once(context, data):
+    lengths = np.array(data.draw(st.lists(st.integers(1, context), min_size=1, max_size=80)))
+    plan = whole_rows(lengths, context)
+    real = plan.starts < len(lengths)
+    assert sorted(plan.starts[real].tolist()) == list(range(len(lengths)))
+    assert (plan.lengths[real] == lengths[plan.starts[real]]).all()
+    assert (np.add.reduceat(plan.lengths, plan.rows[:-1]) == context).all()
+    assert (np.diff(plan.rows) > 0).all() and plan.rows[-1] == len(plan.starts)
+    # a row is closed by free slots only where no unit that comes later would have fitted
+    for row in range(len(plan.order) - 1):
+        piece = plan.rows[row + 1] - 1
+        after = slice(plan.rows[row + 1], None)
+        later = lengths[plan.starts[after][real[after]]]
+        assert real[piece] or plan.lengths[piece] < later.min()
+
+
+def test_little_is_lost_to_free_slots():
+    rng = np.random.default_rng(0)
+    short = Packer(laid([(int(n), 10) for n in rng.integers(21, 62, 5_000)])[0], 256, 8)
+    assert short.slots > 0.998 * len(short._layout.order) * 256
+    long = Packer(laid([(int(n), 10) for n in rng.integers(40, 250, 5_000)])[0], 256, 8)
+    assert long.slots > 0.96 * len(long._layout.order) * 256

@@ -134,6 +134,8 @@ def test_resumed_equals_uninterrupted(at: int, codec, tmp_path: Path, monkeypatc
     again = make_work(codec, save_every=1e-9)
     run.resume(again, tmp_path / "cut", QUIET)
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
+    clocks = [line["clock"]["seconds"] for line in read_jsonl(tmp_path / "cut" / METRICS)]
+    assert clocks == sorted(clocks)  # the second session's clock goes on from the first's
     for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert torch.equal(a, b)
     with pytest.raises(UserError, match="finished"):
