@@ -1,4 +1,4 @@
-# make demo       train a small bilingual assistant from nothing, and prove it (minutes)
+# make demo       train a small bilingual assistant from nothing, and prove it (minutes); again: go on with it
 # make test       the fast tests (10 minutes or less on two cores)
 # make test-all   slow tests and referees too
 # make results    labs, bars and benches into docs/results/ (hours)
@@ -30,7 +30,7 @@ help:
 	@touch $@
 
 demo: .venv/.core
-	@.venv/bin/jielong demo $(ARGS)
+	@.venv/bin/jielong demo $(or $(ARGS),--resume)
 
 test: .venv/.test
 	@.venv/bin/python $(PYTEST) -m "$(FAST)" $(ARGS)

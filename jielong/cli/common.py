@@ -10,10 +10,14 @@ A verb is a plain typed function whose last, keyword-only parameter is ``common`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+from jielong.base.errors import WorkFailed
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
@@ -38,3 +42,16 @@ class Common:
         from jielong.base.talk import Talk
 
         return Talk(verbosity=-1 if self.quiet else self.verbose, json=self.json)
+
+
+@contextmanager
+def going_on_with(command: str) -> Iterator[None]:
+    """What is interrupted inside, or stopped by a full disk, ends in a line with the command that takes it up."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; `{command}` goes on where it stopped") from None
+    except WorkFailed as error:
+        if error.__cause__ is None:  # not the system's refusal: the same again would fail again
+            raise
+        raise WorkFailed(f"{error}; then `{command}` goes on where it stopped") from error

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from jielong.cli.common import Common
+from jielong.cli.common import Common, going_on_with
+from jielong.cli.demo_state import PLACE, PRETRAINING, SCORES, SCORING, TUNING, WORLD, Standing
 
 if TYPE_CHECKING:
     from jielong.base.result import Result
     from jielong.base.talk import Talk
     from jielong.lm.local import Local
+    from jielong.nets.transformer import Transformer
     from jielong.train.curriculum import Curriculum
     from jielong.train.run import Work
+    from jielong.train.settings import Plan, Settings
+    from jielong.units.codec import Tokenizer
 
-TUNING = 0.2  # share of the training time that goes to fine-tuning
+TUNED = 0.2  # share of the training time that goes to fine-tuning
 TRAINING = 0.8  # share of --minutes that trains; the rest makes data, scores and draws
 GENTLE = 0.5  # learning rates of fine-tuning, beside those of pretraining: what was learnt must stay
 MEMORY, MINUTES = "peak memory", "from start to scorecard"
@@ -26,34 +29,30 @@ CONTEXT, BATCH = 128, 32
 VALIDATED = ("facts", "sums", "guilds")  # kinds whose entropy is known exactly
 
 
-@dataclass
-class Clock:
-    """Minutes of each stage, in order."""
+@dataclass(frozen=True)
+class Trained:
+    """One of the two models, trained now or in an earlier session."""
 
-    began: float = field(default_factory=time.monotonic)
-    stages: list[tuple[Any, float]] = field(default_factory=list)
-    last: float = field(default_factory=time.monotonic)
+    name: str
+    model: Transformer
+    codec: Tokenizer
+    settings: Settings
 
-    def stage(self, en: str, zh: str) -> None:
-        """What was done since the last call."""
-        from jielong.views.markup import Words
+    def lm(self) -> Local:
+        """The face that is asked."""
+        from jielong.lm.local import Local, Parts
 
-        now = time.monotonic()
-        self.stages.append((Words(en, zh), (now - self.last) / 60))
-        self.last = now
-
-    @property
-    def minutes(self) -> float:
-        """Minutes since the beginning."""
-        return (time.monotonic() - self.began) / 60
+        self.model.eval()
+        return Local(Parts(self.model, self.codec), name=self.name)
 
 
 def demo(
     *,
-    minutes: float = 6.0,
-    seed: int = 0,
-    questions: int = 300,
-    out: Path = Path("runs/demo"),
+    minutes: float | None = None,
+    seed: int | None = None,
+    questions: int | None = None,
+    out: Path = PLACE,
+    resume: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     store: Path | None = None,
     common: Common = Common(),
@@ -65,86 +64,164 @@ def demo(
     Parameters
     ----------
     minutes
-        The one dial: how much of the world is taught, the model's shape, and how long it is trained.
+        The one dial (default 6): how much of the world is taught, the model's shape, and how long it is trained.
     seed
-        Seed of the world, the weights and the order of the data.
+        Seed of the world, the weights and the order of the data (default 0).
     questions
-        Questions for each row of the scorecard.
+        Questions for each row of the scorecard (default 300).
     out
         Folder of the run: both checkpoints, figures, report.html.
+    resume
+        Go on with an interrupted demo where it stopped (a new one where there is none).
     overwrite
         Replace an earlier demo of that name.
     store
         Keep the scorecard in this folder too, as docs/results, for `jielong lab report`.
     """
-    from jielong.base import files
     from jielong.base.errors import UserError
+    from jielong.cli import demo_state
     from jielong.train.curriculum import curriculum
-    from jielong.train.settings import plan
 
     talk = common.talk()
-    if questions < 1:
+    if questions is not None and questions < 1:
         raise UserError(f"--questions must be 1 or more, not {questions}")
-    taught = curriculum(minutes, seed)
-    shape = plan(minutes * TRAINING, taught.vocab, CONTEXT)
-    out = files.run_dir(out.parent, out.name, overwrite)
-    clock = Clock()
-    talk.say(
-        f"world {seed}: {taught.people} people, {8 * taught.people:,} facts in two languages; --minutes {minutes:g}"
-    )
-    base, assistant = _train(taught, shape, out, clock, talk)
-    results = _score(base, assistant, taught, questions, clock, talk)
-    document = _report(out, taught, base, assistant, results, minutes, clock)
-    _tell(results, clock, out, talk)
-    if store is not None:
-        _keep(results, clock, minutes, store, seed)
-    talk.document(document)
+    if resume and overwrite:
+        raise UserError("--resume goes on and --overwrite begins again: give one of the two")
+    if minutes is not None:
+        curriculum(minutes)  # complains of a wrong dial before anything is made
+    given = {"minutes": minutes, "seed": seed, "questions": questions}
+    standing = demo_state.take_up(out, given) if resume else demo_state.begin(out, given, overwrite)
+    if standing.finished:
+        _finished(standing, store, talk)
+        return
+    with going_on_with(demo_state.resuming(out)):
+        _make(standing, store, talk)
     talk.next_command(f"jielong chat {out}")
 
 
-def _train(taught: Curriculum, shape: Any, out: Path, clock: Clock, talk: Talk) -> tuple[Work, Work]:
-    """Both runs, in `out/base` and `out/assistant`."""
+def _make(standing: Standing, store: Path | None, talk: Talk) -> None:
+    from jielong.train.curriculum import curriculum
+    from jielong.train.settings import plan
+
+    minutes, seed, questions = (standing.asked[name] for name in ("minutes", "seed", "questions"))
+    taught = curriculum(minutes, seed)
+    shape = plan(minutes * TRAINING, taught.vocab, CONTEXT)
+    talk.say(
+        f"world {seed}: {taught.people} people, {8 * taught.people:,} facts in two languages; --minutes {minutes:g}"
+    )
+    base = _pretrain(taught, shape, standing, talk)
+    assistant = _tune(base, taught, shape, standing, talk)
+    results = _score(base, assistant, taught, questions, talk)
+    standing.stage(SCORING)
+    document = _report(standing, taught, base, assistant, results)
+    _tell(results, standing, talk)
+    if store is not None:
+        _keep(results, standing, store)
+    talk.document(document)
+
+
+def _finished(standing: Standing, store: Path | None, talk: Talk) -> None:
+    from jielong.base import files
+    from jielong.base.errors import UserError
+
+    out = standing.folder
+    if store is not None:
+        raise UserError(f"the demo in {out} is finished, and --store is for one that runs now: add --overwrite")
+    talk.say(
+        f"the demo in {out} is finished, its report is {out / 'report.html'}: `jielong chat {out}` talks with it, "
+        "`jielong demo --overwrite` begins again"
+    )
+    talk.document(files.read_json(out / SCORES))
+
+
+def _pretrain(taught: Curriculum, shape: Plan, standing: Standing, talk: Talk) -> Trained:
+    """The base model, in `base`."""
     from jielong.nets.config import shape as make_shape
     from jielong.nets.transformer import Transformer, count
     from jielong.train import curriculum, run
     from jielong.train.settings import Settings, minutes_text
 
+    tokens = int(shape.tokens * (1 - TUNED))
+    settings = Settings(tokens=tokens, context=CONTEXT, batch=BATCH, seed=taught.seed, validate=8)
+    earlier = _earlier("base", settings, standing, talk)
+    if earlier is not None:
+        return earlier
     codec = curriculum.codec(taught)
     train, held = curriculum.pretraining(taught, codec)
+    kinds = {kind: curriculum.fresh(taught, kind, codec) for kind in VALIDATED}
     talk.say(f"tokenizer: {codec.size} tokens; {len(train):,} tokens of text")
-    clock.stage("world and tokenizer", "世界與分詞器")
+    standing.stage(WORLD)
     model = Transformer(make_shape(shape.width, codec.size, 2 * CONTEXT, shape.layers), seed=taught.seed)
-    first = Settings(
-        tokens=int(shape.tokens * (1 - TUNING)), context=CONTEXT, batch=BATCH, seed=taught.seed, validate=8
+    work = run.Work(model, codec, train, held, settings, _about("base", standing), kinds)
+    seconds = run.predict(work) * shape.tokens / max(1, tokens)
+    if standing.predicted is None:
+        standing.predicted = seconds / 60 / TRAINING
+    talk.say(
+        f"{count(model):,} parameters; training takes about {minutes_text(seconds)} here, "
+        f"everything {minutes_text(60 * standing.predicted)}"
     )
-    about = {"name": "base", "command": f"jielong demo --seed {taught.seed}"}
-    base = run.Work(model, codec, train, held, first, about)
-    second = replace(
-        first,
-        tokens=int(shape.tokens * TUNING),
+    _run(work, standing, talk, "pretrain", PRETRAINING)
+    return Trained("base", model, codec, settings)
+
+
+def _tune(base: Trained, taught: Curriculum, shape: Plan, standing: Standing, talk: Talk) -> Trained:
+    """The assistant, in `assistant`."""
+    from jielong.nets.transformer import Transformer
+    from jielong.train import curriculum, run
+
+    settings = replace(
+        base.settings,
+        tokens=int(shape.tokens * TUNED),
         validate=4,
         warmup=10,
-        matrix_rate=first.matrix_rate * GENTLE,
-        other_rate=first.other_rate * GENTLE,
+        matrix_rate=base.settings.matrix_rate * GENTLE,
+        other_rate=base.settings.other_rate * GENTLE,
     )
-    seconds = run.predict(base) * shape.tokens / max(1, first.tokens)
-    talk.say(f"{count(model):,} parameters; training takes about {minutes_text(seconds)} here")
-    for name in ("base", "assistant"):
-        (out / name).mkdir()
-    run.start(base, out / "base", talk, "pretrain")
-    clock.stage("pretraining", "預訓練")
-    chats, fresh = curriculum.fine_tuning(taught, codec)
-    tuned = Transformer(model.config, seed=None)
-    tuned.load_state_dict(model.state_dict())
-    assistant = run.Work(tuned, codec, chats, fresh, second, {**about, "name": "assistant"})
-    run.start(assistant, out / "assistant", talk, "fine-tune")
-    clock.stage("fine-tuning", "微調")
-    return base, assistant
+    earlier = _earlier("assistant", settings, standing, talk)
+    if earlier is not None:
+        return earlier
+    chats, fresh = curriculum.fine_tuning(taught, base.codec)
+    model = Transformer(base.model.config, seed=None)
+    model.load_state_dict(base.model.state_dict())
+    work = run.Work(model, base.codec, chats, fresh, settings, _about("assistant", standing))
+    _run(work, standing, talk, "fine-tune", TUNING)
+    return Trained("assistant", model, base.codec, settings)
 
 
-def _score(
-    base: Work, assistant: Work, taught: Curriculum, questions: int, clock: Clock, talk: Talk
-) -> tuple[Result, Result]:
+def _about(name: str, standing: Standing) -> dict[str, str]:
+    asked = standing.asked
+    return {"name": name, "command": f"jielong demo --minutes {asked['minutes']:g} --seed {asked['seed']}"}
+
+
+def _earlier(name: str, settings: Settings, standing: Standing, talk: Talk) -> Trained | None:
+    """The model of that name where an earlier session has finished it."""
+    from jielong.base.errors import UserError
+    from jielong.train import run
+    from jielong.train.settings import from_json
+
+    saved = run.finished(standing.folder / name)
+    if saved is None:
+        return None
+    if from_json(saved.info["settings"]) != settings:
+        raise UserError(f"{standing.folder} was begun by another version of this package: --overwrite begins again")
+    talk.say(f"{name}: trained before")
+    return Trained(name, saved.model, saved.codec, settings)
+
+
+def _run(work: Work, standing: Standing, talk: Talk, label: str, stage: str) -> None:
+    """Train, or go on training, in the folder of the model's name."""
+    from jielong.cli.demo_state import spent
+    from jielong.train import run
+
+    folder = standing.folder / str(work.info["name"])
+    folder.mkdir(exist_ok=True)
+    before = spent(folder)
+    begun = (folder / run.RUN).is_file()
+    (run.resume if begun else run.start)(work, folder, talk, label)
+    standing.stage(stage, before)
+
+
+def _score(base: Trained, assistant: Trained, taught: Curriculum, questions: int, talk: Talk) -> tuple[Result, Result]:
     """Scorecards of both, with the loss above the exact entropy of the base model added to its own."""
     from jielong.evals import entropy
     from jielong.evals.scorecard import as_text, scorecard
@@ -152,75 +229,59 @@ def _score(
 
     talk.say("asking both models what they were never asked")
     world = taught.world
-    one = scorecard(_lm(base), world, as_text(base.codec), max(1, questions // 3), "base model")
-    two = scorecard(_lm(assistant), world, n=questions, title="assistant")
+    one = scorecard(base.lm(), world, as_text(base.codec), max(1, questions // 3), "base model")
+    two = scorecard(assistant.lm(), world, n=questions, title="assistant")
     extra = entropy.rows(base.model, base.codec, world, VALIDATED, 600, HELD_OUT_DRAW)
-    clock.stage("scorecard", "成績單")
     return replace(one, rows=(*one.rows, *extra)), two
 
 
-def _lm(work: Work) -> Local:
-    from jielong.lm.local import Local, Parts
-
-    work.model.eval()
-    return Local(Parts(work.model, work.codec), name=str(work.info["name"]))
-
-
 def _report(
-    out: Path,
-    taught: Curriculum,
-    base: Work,
-    assistant: Work,
-    results: tuple[Result, Result],
-    predicted: float,
-    clock: Clock,
+    standing: Standing, taught: Curriculum, base: Trained, assistant: Trained, results: tuple[Result, Result]
 ) -> dict[str, Any]:
-    """`report.html` and `scorecard.json`; the document for machines."""
+    """`report.html` and `scorecard.json`, which says that all is done; the document for machines."""
     from jielong.base import device, files
     from jielong.base.plain import loads
     from jielong.cli.demo_page import page
     from jielong.nets.config import to_json
 
-    machine = {**device.machine(), "peak_memory": device.peak_memory()}
-    html = page(out, taught, base, assistant, results, predicted, clock.minutes, clock.stages, _lm, machine)
-    files.atomic_write(out / "report.html", html)
+    out = standing.folder
+    machine = {**device.machine(), "peak_memory": standing.peak}
+    files.atomic_write(out / "report.html", page(standing, taught, base, assistant, results, VALIDATED, machine))
     document = {
         "out": str(out),
-        "minutes": clock.minutes,
+        "minutes": standing.minutes,
+        "predicted_minutes": standing.predicted,
         "machine": machine,
         "people": taught.people,
         "facts": 8 * taught.people,
         "config": to_json(base.model.config),
-        "stages": {stage.en: minutes for stage, minutes in clock.stages},
+        "stages": standing.stages,
         "base": loads(results[0].to_json()),
         "assistant": loads(results[1].to_json()),
         "report": str(out / "report.html"),
     }
-    files.write_json(out / "scorecard.json", document)
+    files.write_json(out / SCORES, document)
     return document
 
 
-def _keep(results: tuple[Result, Result], clock: Clock, minutes: float, folder: Path, seed: int) -> None:
+def _keep(results: tuple[Result, Result], standing: Standing, folder: Path) -> None:
     """The scorecard, the time and the memory as one stored result."""
-    from jielong.base import device
     from jielong.base.result import Result, Row
     from jielong.labs import store
 
-    memory = Row(MEMORY, device.peak_memory() / 1e9, None, 1, bar=3.0, unit="GB", group="cost")
-    time_ = Row(MINUTES, clock.minutes, None, 1, bar=8.0, unit="minutes", group="cost")
+    minutes, seed = standing.asked["minutes"], standing.asked["seed"]
+    memory = Row(MEMORY, standing.peak / 1e9, None, 1, bar=3.0, unit="GB", group="cost")
+    time_ = Row(MINUTES, standing.minutes, None, 1, bar=8.0, unit="minutes", group="cost")
     exact = tuple(row for row in results[0].rows if row.unit == "nats a document")
-    meta = store.origin(__name__, command=f"jielong demo --minutes {minutes:g} --seed {seed}", minutes=clock.minutes)
+    command = f"jielong demo --minutes {minutes:g} --seed {seed}"
+    meta = store.origin(__name__, command=command, minutes=standing.minutes)
     at_most = [*results[1].meta["at_most"], MEMORY, MINUTES]
     name = "demo" if seed == 0 else f"demo_seed{seed}"
-    store.save(
-        Result(
-            name, f"The demo, seed {seed}", (time_, memory, *results[1].rows, *exact), meta={**meta, "at_most": at_most}
-        ),
-        folder,
-    )
+    rows = (time_, memory, *results[1].rows, *exact)
+    store.save(Result(name, f"The demo, seed {seed}", rows, meta={**meta, "at_most": at_most}), folder)
 
 
-def _tell(results: tuple[Result, Result], clock: Clock, out: Path, talk: Talk) -> None:
+def _tell(results: tuple[Result, Result], standing: Standing, talk: Talk) -> None:
     base = {row.name: row for row in results[0].rows}
     rows = []
     for row in results[1].rows:
@@ -238,4 +299,4 @@ def _tell(results: tuple[Result, Result], clock: Clock, out: Path, talk: Talk) -
             if row.unit == "nats a document" and row.interval
         ],
     )
-    talk.say(f"{clock.minutes:.1f} minutes; the report: {out / 'report.html'}")
+    talk.say(f"{standing.minutes:.1f} minutes; the report: {standing.folder / 'report.html'}")

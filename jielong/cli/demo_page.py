@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jielong.cli.demo_state import PRETRAINING, SCORING, TUNING, WORLD
+
 if TYPE_CHECKING:
     from jielong.base.result import Result
+    from jielong.cli.demo import Trained
+    from jielong.cli.demo_state import Standing
     from jielong.lm.local import Local
     from jielong.train.curriculum import Curriculum
-    from jielong.train.run import Work
     from jielong.units.codec import Tokenizer
-    from jielong.views.markup import Words
+
+STAGES = {WORLD: "世界與分詞器", PRETRAINING: "預訓練", TUNING: "微調", SCORING: "成績單"}
+KINDS = {"facts": ("Facts", "事實"), "sums": ("Sums", "加法"), "guilds": ("Guilds", "公會")}
 
 NAMES = {
     "facts": "事實",
@@ -34,24 +39,24 @@ NAMES = {
 
 
 def page(
-    out: Path,
+    standing: Standing,
     taught: Curriculum,
-    base: Work,
-    assistant: Work,
+    base: Trained,
+    assistant: Trained,
     results: tuple[Result, Result],
-    predicted: float,
-    minutes: float,
-    stages: Sequence[tuple[Words, float]],
-    lm: Callable[[Work], Local],
+    exact: Sequence[str],
     machine: Mapping[str, Any],
 ) -> str:
-    """One self-contained HTML file."""
+    """One self-contained HTML file. `exact`: kinds of text that were validated beside their entropy."""
     from jielong.cli.training import curve
     from jielong.nets.transformer import count
     from jielong.views.markup import Words
     from jielong.views.report import DemoData, demo_report
 
-    facts = 8 * taught.people
+    out, facts = standing.folder, 8 * taught.people
+    kinds = {kind: (Words(*KINDS[kind]), taught.world.entropy(kind).bits_per_byte) for kind in exact}
+    pretraining = curve(out / "base", Words("Pretraining", "預訓練"), base.settings.step_tokens, kinds)
+    tuning = curve(out / "assistant", Words("Fine-tuning", "微調"), assistant.settings.step_tokens)
     return demo_report(
         DemoData(
             title=Words("A model from nothing", "從零開始的模型"),
@@ -67,21 +72,18 @@ def page(
                 "pretraining tokens": base.settings.length * base.settings.step_tokens,
                 "fine-tuning tokens": assistant.settings.length * assistant.settings.step_tokens,
             },
-            predicted_minutes=predicted,
-            real_minutes=minutes,
-            curves=[
-                curve(out / "base", Words("Pretraining", "預訓練"), base.settings.step_tokens),
-                curve(out / "assistant", Words("Fine-tuning", "微調"), assistant.settings.step_tokens),
-            ],
+            predicted_minutes=standing.predicted,
+            real_minutes=standing.minutes,
+            curves=[pretraining, tuning],
             base=results[0],
             assistant=results[1],
             sentences=_sentences(taught, base.codec),
-            guesses=_guesses(taught, base, assistant, lm),
-            chats=_chats(taught, lm(assistant)),
+            guesses=_guesses(taught, base, assistant),
+            chats=_chats(taught, assistant.lm()),
             hints=_hints(out, f"{taught.world.folk[0].name('en')} was born in"),
             merges=_merges(taught),
             merge_example=["lantern", "燈籠"],
-            stages=stages,
+            stages=[(Words(name, STAGES[name]), minutes) for name, minutes in standing.stages.items()],
             key_figures=[
                 (f"{facts:,}", Words("facts taught", "教過的事實"), Words("in two languages", "兩種語言")),
                 (f"{count(base.model):,}", Words("parameters", "參數"), ""),
@@ -102,7 +104,7 @@ def _sentences(taught: Curriculum, codec: Tokenizer) -> list[Any]:
     return found
 
 
-def _guesses(taught: Curriculum, base: Work, assistant: Work, lm: Callable[[Work], Local]) -> list[Any]:
+def _guesses(taught: Curriculum, base: Trained, assistant: Trained) -> list[Any]:
     """What the base model expects inside a statement, and the assistant at the start of its answer."""
     from jielong.infer.score import next_law
     from jielong.views.report import Guess
@@ -115,7 +117,7 @@ def _guesses(taught: Curriculum, base: Work, assistant: Work, lm: Callable[[Work
         found.append(Guess(prompt, _likeliest(law, base.codec), "base", lang))
     for lang in ("en", "zh"):
         question = taught.world.questions("facts", 1, split="test", lang=lang)[0].prompt
-        law = next_law(assistant.model, list(lm(assistant).tokens([{"role": "user", "content": question}])))
+        law = next_law(assistant.model, list(assistant.lm().tokens([{"role": "user", "content": question}])))
         found.append(Guess(question, _likeliest(law, assistant.codec), "assistant", lang))
     return found
 
@@ -177,7 +179,5 @@ def _hints(out: Path, start: str) -> list[Any]:
             Words("Train one on your own text.", "用自己的文字訓練一個。"),
             "jielong train lm --data FILE.txt --minutes 5",
         ),
-        Hint(
-            Words("See the claims of the course, measured.", "看課程的說法如何被量測。"), "jielong lab list"
-        ),
+        Hint(Words("See the claims of the course, measured.", "看課程的說法如何被量測。"), "jielong lab list"),
     ]

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Parameter
 
 from jielong.cli.common import Common
+from jielong.cli.train_run import Place, talk_of, train
 from jielong.train.settings import Settings
 
 if TYPE_CHECKING:
-    from jielong.base.talk import Talk
     from jielong.nets.transformer import Transformer
     from jielong.train.prepare import Prepared
-    from jielong.train.run import Work
 
-Tracker = Literal["tensorboard", "trackio", "wandb"]
 NO_SETTINGS = Settings(steps=1)
 
 
@@ -32,25 +30,6 @@ class Budget:
     "Train so many steps."
     tokens: int | None = None
     "Train on so many tokens."
-
-
-@Parameter(name="*", group="Where")
-@dataclass(frozen=True)
-class Place:
-    """Where the run stands."""
-
-    out: Path | None = None
-    "The run's folder (default runs/lm or runs/sft)."
-    overwrite: Annotated[bool, Parameter(negative=())] = False
-    "Replace an earlier run of that name."
-    resume: Annotated[bool, Parameter(negative=())] = False
-    "Go on with an interrupted run; give the same flags as before."
-    device: str = "auto"
-    "cpu, cuda, mps or auto."
-    track: Tracker | None = None
-    "Also send the figures to this tracker."
-    dry_run: Annotated[bool, Parameter(negative=())] = False
-    "Print the resolved configuration and stop."
 
 
 @Parameter(name="*", group="Rows and rates")
@@ -115,7 +94,7 @@ def lm(
     """
     from jielong.train import prepare
 
-    talk = common.talk()
+    talk = talk_of(common)
     loaded = _load(model, place)
     specs = list(data)
     vocab = vocab or prepare.default_vocab(prepare.bytes_of(specs))
@@ -123,7 +102,7 @@ def lm(
     made = prepare.texts(specs, rows.validation, rows.seed, chosen, vocab, split_on)
     net = loaded.model if loaded else None
     shaped, settings = _settle(net, made, budget, rows, width, layers)
-    _run("lm", shaped, made, settings, specs, place, common, talk)
+    train("lm", shaped, made, settings, specs, place, talk)
 
 
 def sft(
@@ -155,7 +134,7 @@ def sft(
     """
     from jielong.train import prepare
 
-    talk = common.talk()
+    talk = talk_of(common)
     loaded = _load(model, place)
     specs = list(data)
     if loaded is None:
@@ -166,7 +145,7 @@ def sft(
     made = prepare.chats(specs, rows.validation, rows.seed, codec)
     net = loaded.model if loaded else None
     shaped, settings = _settle(net, made, budget, rows, width, layers)
-    _run("sft", shaped, made, settings, specs, place, common, talk)
+    train("sft", shaped, made, settings, specs, place, talk)
 
 
 def _load(model: Path | None, place: Place) -> Any:
@@ -219,82 +198,3 @@ def _settings(rows: Rows, budget: Budget, tokens: int, gentle: float) -> Setting
         save_every=rows.save_every,
         seed=rows.seed,
     )
-
-
-def _run(
-    name: str,
-    model: Transformer,
-    made: Prepared,
-    settings: Settings,
-    specs: list[str],
-    place: Place,
-    common: Common,
-    talk: Talk,
-) -> None:
-    import shlex
-    import sys
-
-    from jielong.base import device, files
-    from jielong.base.plain import dumps
-    from jielong.nets.config import to_json as config_json
-    from jielong.train import processes, run, track
-    from jielong.train.settings import to_json
-
-    where = device.pick(place.device)
-    work = run.Work(
-        model.to(where),
-        made.codec,
-        made.train,
-        made.validation,
-        settings,
-        {"name": name, "command": shlex.join(["jielong", *sys.argv[1:]]), "data_sources": specs},
-    )
-    out = place.out or Path("runs") / name
-    about = {
-        "out": str(out),
-        "device": where,
-        "config": config_json(model.config),
-        "settings": to_json(settings),
-        "vocabulary": made.codec.size,
-        "train_tokens": len(made.train),
-        "validation_tokens": len(made.validation) if made.validation else 0,
-    }
-    if place.dry_run:
-        talk.say(dumps(about, indent=1))
-        talk.document(about)
-        return
-    _announce(work, talk)
-    with processes.group(), track.open_tracker(place.track if processes.rank() == 0 else None, out.name) as tracker:
-        if place.resume:
-            figures = run.resume(work, out, talk, name, tracker)
-        else:
-            if processes.rank() == 0:
-                files.run_dir(out.parent, out.name, place.overwrite)
-            processes.wait()
-            figures = run.start(work, out, talk, name, tracker)
-        if processes.rank():
-            return
-    _finish(work, out, figures, about, talk)
-
-
-def _announce(work: Work, talk: Talk) -> None:
-    from jielong.nets.transformer import count
-    from jielong.train.run import predict
-    from jielong.train.settings import minutes_text
-
-    settings = work.settings
-    epochs = settings.length * settings.step_tokens / max(1, len(work.train))
-    talk.say(
-        f"{count(work.model):,} parameters, {work.codec.size} kinds of token; {settings.length:,} steps of "
-        f"{settings.step_tokens:,} tokens, {epochs:.1f} times through the data; about {minutes_text(predict(work))}"
-    )
-
-
-def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, Any], talk: Talk) -> None:
-    from jielong.cli.training import samples, write_report
-
-    page = write_report(work, out, figures, samples(work) if work.info["name"] == "lm" else [])
-    talk.table(("measure", "value"), [(name, f"{value:.4f}") for name, value in figures.items()])
-    talk.document({**about, "metrics": figures, "report": str(page)})
-    chatty = work.info["name"] == "sft"
-    talk.next_command(f"jielong chat {out}" if chatty else f'jielong generate "..." --model {out}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +14,14 @@ if TYPE_CHECKING:
     from jielong.views.markup import Prose
 
 POINTS = 400  # of a drawn line: more cannot be seen
+NONE: Mapping[str, tuple[Prose, float]] = MappingProxyType({})
 
 
-def curve(folder: Path, name: Prose, step_tokens: int, entropy: float | None = None) -> Curve:
-    """The losses in a run's `metrics.jsonl`, thinned to what a picture can show."""
+def curve(folder: Path, name: Prose, step_tokens: int, kinds: Mapping[str, tuple[Prose, float]] = NONE) -> Curve:
+    """The losses in a run's `metrics.jsonl`, thinned to what a picture can show.
+
+    `kinds`: further validation sets with the name to show and their exact entropy in bits a byte.
+    """
     from jielong.base import files
     from jielong.train.loop import METRICS
     from jielong.views.demo_parts import Curve
@@ -30,7 +35,8 @@ def curve(folder: Path, name: Prose, step_tokens: int, entropy: float | None = N
 
     return Curve(
         name, [r["step"] * step_tokens for r in kept], column("loss"), column("val_loss"),
-        column("val_bits_per_byte"), column("step"), [r["clock"]["seconds"] for r in kept], entropy,
+        column("val_bits_per_byte"), column("step"), [r["clock"]["seconds"] for r in kept], None,
+        [(shown, column(f"val_{kind}_bits_per_byte"), exact) for kind, (shown, exact) in kinds.items()],
     )  # fmt: skip
 
 

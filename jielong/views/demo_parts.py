@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jielong.views.bars import BarSet
-from jielong.views.charts import Axes, Level, Series, line, line_table
+from jielong.views.charts import Axes, Level, Panel, Series, line, line_table, multiples
 from jielong.views.chats import bubbles
 from jielong.views.drawing import WIDE
 from jielong.views.html import Tile, command, facts, figure, fold, heading, paragraph, table, tiles
-from jielong.views.markup import Html, Prose, Words, both, element, escape, join, text, words
+from jielong.views.markup import Html, Prose, Words, both, chinese, element, english, escape, join, text
 from jielong.views.scorecard import reached, scorecard
 from jielong.views.tokens import Merge, Piece, Token, merge_table, next_bars, sentence
 
@@ -22,6 +22,9 @@ TOKENS = Words("What it sees", "它看見什麼"), Words("Tokens", "Token")
 GUESSES = Words("What it expects next", "它預期下一個是什麼"), Words("Next token", "下一個")
 HINTS = Words("What to try next", "接下來可以試試"), Words("Try", "試試")
 MADE = Words("How it was made", "它怎麼做成"), Words("Making", "製作")
+BITS = Axes(Words("tokens", "token 數"), Words("bits a byte", "位元 / 位元組"))
+VALIDATION = Words("Validation, bits a byte", "驗證集，位元 / 位元組")
+ENTROPY = Words("exact entropy", "精確熵")
 FOOT = Words(
     "Made by Jielong. This page holds everything it shows: no script, nothing fetched.",
     "由接龍產生。本頁自成一體：沒有程式碼，不從網路取用任何東西。",
@@ -134,25 +137,33 @@ def curves(found: Sequence[Curve]) -> Html:
     parts: list[Html] = []
     for curve in found:
         parts.append(heading(curve.name))
-        losses = _lines(
-            curve, [(Words("training", "訓練"), curve.train), (Words("validation", "驗證"), curve.valid)]
-        )
+        losses = _lines(curve, [(Words("training", "訓練"), curve.train), (Words("validation", "驗證"), curve.valid)])
         axes = Axes(Words("tokens", "token 數"), Words("loss, nats a token", "損失（nat / token）"))
         parts.append(_chart(losses, (), axes, Words("Loss", "損失")))
-        kinds = [(name, values) for name, values, _ in curve.kinds]
-        bits = _lines(curve, [(Words("validation", "驗證"), curve.bits), *kinds])
-        exact = [(Words("exact entropy", "精確熵"), curve.entropy)]
-        exact += [(_entropy_of(name), value) for name, _, value in curve.kinds]
-        levels = [Level(name, value) for name, value in exact if value is not None]
-        axes = Axes(Words("tokens", "token 數"), Words("bits a byte", "位元 / 位元組"))
-        parts.append(_chart(bits, levels, axes, Words("Validation, bits a byte", "驗證集，位元 / 位元組")))
+        levels = [] if curve.entropy is None else [Level(ENTROPY, curve.entropy)]
+        parts.append(_chart(_lines(curve, [(Words("validation", "驗證"), curve.bits)]), levels, BITS, VALIDATION))
+        parts.append(_kinds(curve))
     return join(parts)
 
 
-def _entropy_of(name: Prose) -> Words:
-    both_ = words(name)
-    en, zh = (both_.en, both_.zh) if isinstance(both_, Words) else (both_, both_)
-    return Words(f"entropy of {en}", f"{zh}的熵")
+def _kinds(curve: Curve) -> Html:
+    """Each kind of text alone, above the entropy that nothing can go below."""
+    panels = [
+        Panel(name, lines, () if exact is None else (Level(ENTROPY, exact),))
+        for name, values, exact in curve.kinds
+        if (lines := _lines(curve, [(Words("validation", "驗證"), values)]))
+    ]
+    if not panels:
+        return Html("")
+    title = Words("Above the exact entropy", "高出精確熵多少")
+    said = Words(
+        "The world knows the law of these kinds of text, and so the least that any model must pay for them: the "
+        "level line. A model that is not told which kind comes pays a little more.",
+        "世界知道這幾種文字的機率分布，因此知道任何模型至少要付出多少：水平線。模型事先不知道下一篇是哪一種，所以會再多付一點。",
+    )
+    named = [(Words(f"{english(p.title)}, validation", f"{chinese(p.title)}，驗證"), p) for p in panels]
+    rows = [replace(panel.series[0], name=name) for name, panel in named]
+    return join([paragraph(said), figure(multiples(panels, title=title, axes=BITS), title, line_table(rows, BITS))])
 
 
 def _lines(curve: Curve, wanted: Sequence[tuple[Prose, Sequence[float | None]]]) -> list[Series]:

@@ -96,7 +96,8 @@ def test_the_demo_says_what_it_was_given() -> None:
         assert part in shown
     for part in (
         "exact entropy",
-        "entropy of grammar",
+        "Above the exact entropy",
+        "grammar",
         "jielong chat",
         "model.dim",
         "256",
@@ -160,7 +161,7 @@ def test_every_picture_has_its_table_beside_it() -> None:
     root = parse(demo_report(demo()))
     curves = next(s for s in root.iter("section") if s.get("id") == "curves")
     assert all(len(list(f.iter("table"))) == 1 for f in curves.iter("figure"))
-    assert len(list(curves.iter("figure"))) == 2
+    assert len(list(curves.iter("figure"))) == 3
 
 
 def lab_result() -> Result:
@@ -189,18 +190,11 @@ def lab_result() -> Result:
 
 def test_a_result_draws_the_pictures_it_carries_after_json() -> None:
     result = Result.from_json(lab_result().to_json())
-    root = parse(
-        result_report(result, claim=HOSTILE, source="S", expect="E", verdict=HELD, stale=["jielong/x.py"])
-    )
+    root = parse(result_report(result, claim=HOSTILE, source="S", expect="E", verdict=HELD, stale=["jielong/x.py"]))
     wanted = next(s for s in root.iter("section") if s.get("id") == "pictures")
     assert ["".join(f.itertext()) for f in wanted.iter("figcaption")] == ["L n", "H", "P", "plain curve"]
     shown = said(root)
-    assert (
-        "jielong lab run lab" in shown
-        and "jielong/x.py" in shown
-        and "held" in shown
-        and "sources.a" not in shown
-    )
+    assert "jielong lab run lab" in shown and "jielong/x.py" in shown and "held" in shown and "sources.a" not in shown
     assert not any(e.tag.endswith("script") for e in root.iter())
 
 
@@ -228,9 +222,7 @@ def test_the_list_of_labs_counts_verdicts_and_quotes_no_failed_figure() -> None:
     root = parse(labs_report(cards))
     shown = said(root)
     assert "99% beside 1%" in shown and "77%" not in shown and "stale" in shown and "2.0 minutes" in shown
-    assert (
-        "✓ held" in shown and "○ not run" in shown and [a.get("href") for a in root.iter("a")] == ["a.html"]
-    )
+    assert "✓ held" in shown and "○ not run" in shown and [a.get("href") for a in root.iter("a")] == ["a.html"]
 
 
 def test_bars_are_reached_from_their_own_side() -> None:
@@ -269,9 +261,7 @@ def test_units_are_drawn_apart() -> None:
 
 
 def test_tables_align_numbers_and_head_groups() -> None:
-    root = ET.fromstring(
-        table(["a", "b", "c"], [["group"], ["x", 1.5, "–"], ["y", None, "3%"]], caption="cap")
-    )
+    root = ET.fromstring(table(["a", "b", "c"], [["group"], ["x", 1.5, "–"], ["y", None, "3%"]], caption="cap"))
     cells = [[c.get("class") for c in row] for row in root.iter("tr")]
     assert cells == [[None, "num", "num"], ["group"], [None, "num", "num"], [None, "num", "num"]]
     assert next(iter(root.iter("caption"))).text == "cap"
