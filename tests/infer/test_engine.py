@@ -144,7 +144,7 @@ def test_events_and_statistics(engine: Engine) -> None:
     engine.observe(events.append)
     asyncio.run(engine.write(asked(max_tokens=3)))
     assert [e.kind for e in events] == ["arrival", "start", "token", "token", "token", "finish"]
-    assert [e.tokens for e in events] == [0, 1, 2, 3, 3]
+    assert [e.tokens for e in events] == [0, 0, 1, 2, 3, 3]
     assert events[-1].reason == "length"
     assert all(a.time <= b.time for a, b in zip(events, events[1:]))
     stats = engine.stats()
