@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-REFEREES = ("accelerate", "datasets", "transformers")
+REFEREES = ("accelerate", "aiohttp", "datasets", "lm-eval", "openai", "requests", "tenacity", "transformers")
 # Needed to install the package in place, without an isolated build that would fetch them every time.
 BUILD = ("editables", "hatchling")
 
