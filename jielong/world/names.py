@@ -173,8 +173,9 @@ def apart(seed: int, group: str) -> tuple[tuple[int, int], ...]:
 
 
 @lru_cache(maxsize=8)
-def unknown(seed: int, people: int, split: str) -> tuple[tuple[int, int], ...]:
-    """Name pairs of nobody, from the parts of the first `people` people, in a shuffled order.
+def unknown(seed: int, people: int, split: str, far: bool = False) -> tuple[tuple[int, int], ...]:
+    """Name pairs of nobody, from the parts of the first `people` people, in a shuffled order; `far`: with a part
+    that none of them has.
 
     A quarter of all pairs of parts is kept for tests, whatever the number of people.
     """
@@ -184,4 +185,4 @@ def unknown(seed: int, people: int, split: str) -> tuple[tuple[int, int], ...]:
     order = noise.permutation(noise.seed_of(seed, "unknown"), 3600).tolist()
     chosen = order[:900] if split != "train" else order[900:]
     pairs = ((code // 60, code % 60) for code in chosen)
-    return tuple(p for p in pairs if p[0] in firsts and p[1] in lasts and p not in taken)
+    return tuple(p for p in pairs if (p[0] in firsts and p[1] in lasts) != far and p not in taken)

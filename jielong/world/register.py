@@ -43,9 +43,16 @@ def _document(name: str, there: bool, lang: str, order: int) -> str:
     return ("" if lang == "zh" else " ").join(words[i].format(p=name) for i in ORDERS[order])
 
 
+def _nobody(world: World) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """Absent names from the parts of known ones, and those with a part that nobody has; half of the absent are of
+    each. From the first alone a model learns which pairs are strange; with the second, that most are."""
+    near, far = (unknown(world.seed, world.people, "train", far) for far in (False, True))
+    return near, far
+
+
 def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Text]:
     """Documents; every language, name and order as likely, people who do not exist with probability `NOBODY`."""
-    tongues, nobody = langs(lang), unknown(world.seed, world.people, "train")
+    tongues, (near, far) = langs(lang), _nobody(world)
     sizes = [len(tongues), 2**52, 2**52, len(ORDERS)]
     for which, coin, place, order in picks(n, sizes, world.seed, kind, split, lang or "", draw):
         tongue, there = tongues[which], coin >= NOBODY * 2**52
@@ -53,7 +60,8 @@ def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | No
             person = world.folk[place * len(world.folk) >> 52]
             name, somebody = person.name(tongue), person.id
         else:
-            pair = nobody[place * len(nobody) >> 52]
+            pairs = far if far and coin < NOBODY * 2**51 else near
+            pair = pairs[place * len(pairs) >> 52]
             name, somebody = full_name(*pair, tongue), f"u{pair[0]:02d}{pair[1]:02d}"
         origin = Origin(
             kind, tongue, "", f"register.{tongue}.{order:02d}", "train", somebody, (("there", there),)
@@ -63,13 +71,14 @@ def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | No
 
 def law(world: World, kind: str, lang: str | None) -> Iterator[tuple[float, str]]:
     """(probability, document) of every document."""
-    nobody = unknown(world.seed, world.people, "train")
+    near, far = _nobody(world)
     for tongue in langs(lang):
         groups = (
-            (False, NOBODY, [full_name(*pair, tongue) for pair in nobody]),
+            (False, NOBODY / 2 if far else NOBODY, [full_name(*pair, tongue) for pair in near]),
+            (False, NOBODY / 2, [full_name(*pair, tongue) for pair in far]),
             (True, 1 - NOBODY, [person.name(tongue) for person in world.folk]),
         )
         for there, share, names in groups:
-            each = share / len(names) / len(ORDERS) / len(langs(lang))
             for name in names:
+                each = share / len(names) / len(ORDERS) / len(langs(lang))
                 yield from ((each, _document(name, there, tongue, order)) for order in range(len(ORDERS)))

@@ -29,7 +29,7 @@ GOLDEN = {
     "facts": "ef0746d54cbd",
     "bios": "46b05ee6b2ec",
     "exams": "2096ec16993b",
-    "register": "1bc3cdd7454a",
+    "register": "43dc89ddf21b",
     "namesakes": "904ce1aa2a6f",
     "onetemplate": "d17a238c7ec1",
     "onelang": "f7a1ea9121c8",
