@@ -1,15 +1,18 @@
-"""`jielong bench train`: speed beside peers, in one run."""
+"""`jielong bench train` and `jielong bench infer`: speed beside peers, in one run."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from jielong.cli.common import Common
+
+if TYPE_CHECKING:
+    from jielong.base.result import Result
 
 
 def train(
@@ -46,25 +49,79 @@ def train(
         Keep the result in this folder, as docs/results, for `jielong lab report`.
     """
     import time
-    from dataclasses import replace
 
     from jielong.base.errors import UserError
     from jielong.base.plain import loads
     from jielong.bench import train as bench
-    from jielong.labs import store as results
 
     if rounds < 1:
         raise UserError(f"--rounds must be 1 or more, not {rounds}")
     talk = common.talk()
     began = time.monotonic()
     result = bench.run(talk, width, layers, vocab, context, batch, rounds, compiled)
-    command = shlex.join(["jielong", *sys.argv[1:]])
-    meta = results.origin(bench.__name__, command=command, minutes=(time.monotonic() - began) / 60)
-    result = replace(result, meta={**meta, **result.meta, "versions": bench.versions()})
-    if store is not None:
-        results.save(result, store)
+    result = _stored(result, bench, began, store)
     talk.table(("contestant", "value", "unit", "bar", "note"), bench.summary(result))
     talk.document(loads(result.to_json()))
     talk.next_command(
         "jielong lab report" if store else "jielong bench train --compiled --store docs/results"
     )
+
+
+def infer(
+    *,
+    tokens: int = 64,
+    rounds: int = 5,
+    sizes: tuple[str, ...] = (),
+    gpt2: bool = True,
+    store: Path | None = None,
+    common: Common = Common(),
+) -> None:
+    """Tokens written per second beside transformers' generate and CTranslate2 (where they are installed), with what
+    bounds a step: dispatch, cache, bandwidth or compute.
+
+    Parameters
+    ----------
+    tokens
+        Tokens that each contestant writes in a round (at most 32 of them at GPT-2's size).
+    rounds
+        Interleaved rounds.
+    sizes
+        Of 1M, 4M and 15M parameters; all of them when none is named.
+    gpt2
+        Also the shape of GPT-2 (124M), in float32 and int8.
+    store
+        Keep the result in this folder, as docs/results, for `jielong lab report`.
+    """
+    import time
+
+    from jielong.base.errors import UserError
+    from jielong.base.plain import loads
+    from jielong.bench import infer as bench
+
+    if min(rounds, tokens) < 1:
+        raise UserError(f"--rounds is {rounds} and --tokens is {tokens}: give 1 or more")
+    unknown = [name for name in sizes if name not in bench.SIZES]
+    if unknown:
+        raise UserError(f"--sizes {unknown[0]} is none of {', '.join(bench.SIZES)}")
+    talk = common.talk()
+    began = time.monotonic()
+    result = bench.run(talk, rounds, tokens, sizes or tuple(bench.SIZES), gpt2)
+    result = _stored(result, bench, began, store)
+    talk.table(("model", "what", "value", "unit", "bar", "note"), list(bench.summary(result)))
+    talk.document(loads(result.to_json()))
+    talk.next_command("jielong lab report" if store else "jielong bench infer --store docs/results")
+
+
+def _stored(result: Result, bench: Any, began: float, store: Path | None) -> Result:
+    """The result with where it came from, kept in a folder if one is named."""
+    import time
+    from dataclasses import replace
+
+    from jielong.labs import store as results
+
+    command = shlex.join(["jielong", *sys.argv[1:]])
+    meta = results.origin(bench.__name__, command=command, minutes=(time.monotonic() - began) / 60)
+    result = replace(result, meta={**meta, **result.meta, "versions": bench.versions()})
+    if store is not None:
+        results.save(result, store)
+    return result

@@ -33,6 +33,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),
     "generate": ("jielong.cli.generate:generate", "Continue a text."),
     "score": ("jielong.cli.score:score", "Log-probabilities of texts under a model."),
+    "quantize": ("jielong.cli.quantize:quantize", "Write a model's weights in 8 or 4 bits."),
     "serve": ("jielong.cli.serve:serve", "Serve a model behind OpenAI's API, with a page to try it."),
     "data world": ("jielong.cli.data:world", "Write a part of the built-in world to a file."),
     "lab list": ("jielong.cli.lab:list_", "The claims, and what was measured of each."),
@@ -42,6 +43,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
         "jielong.cli.bench:train",
         "Training tokens per second beside PyTorch and the HF Trainer.",
     ),
+    "bench infer": ("jielong.cli.bench:infer", "Tokens written per second beside transformers and CTranslate2."),
 }
 GROUPS: Mapping[str, str] = {
     "train": "Find a model's parameters.",

@@ -72,6 +72,10 @@ class Blocks:
                 self.free.append(page)
         return [page for page in pages if self.refs[page] <= 1]
 
+    def shared(self, page: int) -> bool:
+        """Whether a page has several owners."""
+        return self.refs[page] > 1
+
     def name(self, parent: int, tokens: tuple[int, ...], page: int) -> int:
         """A full page's content becomes known; the serial that the next page's key begins with."""
         if not self.keep:

@@ -39,12 +39,14 @@ class Core:
     """`streams` texts run together in a cache of `memory` bytes; a step feeds about `chunk` tokens.
 
     `length`: the longest text expected, for a cache no larger than needed. `bits` 8 keeps the cache in int8.
-    `source` takes the place of the seeds; `tap` is handed to the model.
+    `source` takes the place of the seeds; `tap` is handed to the model. `sinks`: a text that fills the context runs on,
+    keeping its first `sinks` tokens (rounded up to pages) and the latest (StreamingLLM, Xiao et al. 2024): a quarter of
+    the rest is let go, and what stays is turned back to earlier positions.
     """
 
     def __init__(self, model: Any, pieces: Pieces | None = None, *, mode: Mode = "fast", streams: int = 32,
                  memory: int = CACHE_BYTES, chunk: int = 512, length: int | None = None, bits: int = 32,
-                 source: noise.Source | None = None, tap: Any = None) -> None:  # fmt: skip
+                 source: noise.Source | None = None, tap: Any = None, sinks: int | None = None) -> None:  # fmt: skip
         if mode not in ("fast", "exact"):
             raise UserError(f"mode is {mode!r}: give fast or exact")
         if min(streams, chunk) < 1:
@@ -59,7 +61,9 @@ class Core:
             count, chunk = streams * pages_for(1 << 20) + 1, 1 << 30
         self.rules = Rules(pieces, source)
         self.keeps = self.runner.keeps and tap is None
-        self.shape = (count, streams, chunk)
+        self.shape, self.sinks = (count, streams, chunk), sinks
+        if sinks is not None:
+            self._can_slide()
         self.clear()
         if mode == "exact":
             from jielong.infer.selfcheck import check
@@ -70,7 +74,8 @@ class Core:
     def clear(self) -> None:
         """Begin anew: nothing runs, nothing waits, nothing is known."""
         count, streams, chunk = self.shape
-        self.scheduler = Scheduler(Blocks(count, SIZE, self.keeps), streams, chunk)
+        slide = None if self.sinks is None else self._slide
+        self.scheduler = Scheduler(Blocks(count, SIZE, self.keeps), streams, chunk, self.context, slide)
         self.submitted = 0
         self._chooser: Chooser | None = None
         self._table: tuple[list[tuple[int, int]], Tensor] = ([], torch.empty(0))
@@ -106,13 +111,13 @@ class Core:
             last = self.vocab - 1 if self.vocab else "n"
             raise UserError(f"the prompt holds token {wrong}: the model has 0 to {last}")
         most = request.sampling.max_tokens
-        if self.context is not None:
+        if self.context is not None and self.sinks is None:
             if len(prompt) + (most > 0) > self.context:
                 raise UserError(f"the prompt has {len(prompt)} tokens and the model's context is {self.context}: "
                                 f"shorten the prompt to at most {self.context - 1}")  # fmt: skip
             most = min(most, self.context - len(prompt))
         room = (self.scheduler.blocks.count - 1) * SIZE
-        if len(prompt) + most > room:
+        if self.sinks is None and len(prompt) + most > room:
             raise UserError(f"prompt and answer may have {len(prompt) + most} tokens and the cache holds {room}: "
                             "give the engine more memory, or ask for fewer tokens")  # fmt: skip
         self.rules.check(request, self.vocab or 1 << 31)
@@ -174,10 +179,10 @@ class Core:
         for width, rows in sorted(widths.items()):
             start = len(ids)
             for row in rows:
-                read, table = row.read, row.table
+                read, held, table = row.read, row.held, row.table
                 ids += row.text[read : read + width]
-                positions += range(read, read + width)
-                slots += [table[p // SIZE] * SIZE + p % SIZE for p in range(read, read + width)]
+                positions += range(held, held + width)
+                slots += [table[p // SIZE] * SIZE + p % SIZE for p in range(held, held + width)]
                 if row.report is not None and read < len(row.request.prompt):
                     wanted += range(len(ids) - width, len(ids) - 1)
                     wanted.append(len(ids) - 1)
@@ -211,6 +216,34 @@ class Core:
         if width == 1:
             self._table = (key, flat)
         return flat
+
+    def _can_slide(self) -> None:
+        """UserError where a text cannot run past the context."""
+        size = self.scheduler.blocks.count - 1 if hasattr(self, "scheduler") else self.shape[0] - 1
+        kept = pages_for(self.sinks or 0)
+        context = self.context or 0
+        if (self.sinks or 0) < 0 or context % SIZE or kept + 2 > context // SIZE or size < context // SIZE + 1:
+            raise UserError(f"sinks is {self.sinks}: the context of {context} must be a multiple of {SIZE} and hold "
+                            f"them and {2 * SIZE} positions more; the cache must hold more than the context")  # fmt: skip
+        reason = self.runner.turns()
+        if reason:
+            raise UserError(f"a text cannot run past the context here: {reason}")
+
+    def _slide(self, row: Row) -> None:
+        """Let a quarter of what stands between the sinks and the end go; what stays moves to the earlier positions."""
+        blocks, first = self.scheduler.blocks, pages_for(self.sinks or 0)
+        gone = max(1, (len(row.table) - first) // 4)
+        blocks.drop(row.table[first : first + gone])
+        moved = row.table[first + gone :]
+        shared = [page for page in moved if blocks.shared(page)]
+        fresh = dict(zip(shared, blocks.take(len(shared)), strict=True))
+        self.runner.copy(list(fresh), list(fresh.values()))
+        blocks.drop(shared)
+        blocks.forget([page for page in moved if page not in fresh])
+        moved = [fresh.get(page, page) for page in moved]
+        row.table[first:] = moved
+        row.dropped += gone * SIZE
+        self.runner.turn(moved, gone * SIZE)
 
     def _report(self, work: Sequence[Work], logits: Tensor) -> Tensor:
         """Take out what is wanted of prompts that are echoed; what is left are the ready rows' logits."""

@@ -43,6 +43,14 @@ class Runner(Protocol):
         """Forget pages."""
         ...
 
+    def turn(self, pages: list[int], back: int) -> None:
+        """Move the keys of some pages `back` positions."""
+        ...
+
+    def turns(self) -> str:
+        """Why `turn` cannot be had; empty where it can."""
+        ...
+
 
 def runner(model: Any, pages: int, *, exact: bool = False, tap: Any = None, bits: int = 32) -> Runner:
     """The fitting runner, with a cache of so many pages (`bits` 8: in int8)."""
@@ -96,6 +104,12 @@ class Paged:
     def clear(self, pages: list[int]) -> None:
         self.pages.clear(pages)
 
+    def turn(self, pages: list[int], back: int) -> None:
+        raise UserError(self.turns())
+
+    def turns(self) -> str:
+        return "it is for float32 on a CPU, without taps"
+
 
 class Written(Paged):
     """The decoder written out."""
@@ -107,6 +121,15 @@ class Written(Paged):
     def step(self, feed: Feed) -> Tensor:
         with torch.inference_mode():
             return self.decoder.step(feed, self.pages)
+
+    def turn(self, pages: list[int], back: int) -> None:
+        with torch.inference_mode():
+            self.decoder.turn(self.pages, pages, back)
+
+    def turns(self) -> str:
+        if self.decoder.config.position in ("learned", "sinusoid"):
+            return f"its positions are {self.decoder.config.position}, and keys that were read carry theirs"
+        return "its cache is in 8 bits" if self.pages.scales else ""
 
 
 class Plain(Paged):
@@ -188,6 +211,12 @@ class Recompute:
 
     def clear(self, pages: list[int]) -> None:
         pass  # nor to forget
+
+    def turn(self, pages: list[int], back: int) -> None:
+        pass  # nor to turn
+
+    def turns(self) -> str:
+        return "this model reads its text anew"
 
 
 def _firsts(groups: Sequence[Group]) -> list[int]:

@@ -9,7 +9,7 @@ fewest.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ class Row:
     table: list[int] = field(default_factory=list)
     named: int = 0  # full pages whose content is known, and the serial of the last
     serial: int = 0
+    dropped: int = 0  # tokens that were read and let go again, to make room in a full context
     epoch: int = 0  # changes whenever pages of the table are exchanged
     cached: int = 0  # prompt tokens that were found in the cache at first
     chance: Any = None  # uniform numbers, one a token
@@ -45,6 +46,11 @@ class Row:
         return len(self.text) - len(self.request.prompt)
 
     @property
+    def held(self) -> int:
+        """Tokens in the cache: positions are counted by these."""
+        return self.read - self.dropped
+
+    @property
     def unread(self) -> int:
         """Tokens to feed before the next can be chosen."""
         return len(self.text) - self.read
@@ -59,10 +65,15 @@ class Work:
 
 
 class Scheduler:
-    """`streams` texts run together; a step feeds about `chunk` tokens."""
+    """`streams` texts run together; a step feeds about `chunk` tokens. With a `slide`, a text that fills its `context`
+    lets pages go and runs on: `slide(row)` makes room for at least a page."""
 
-    def __init__(self, blocks: Blocks, streams: int, chunk: int) -> None:
+    def __init__(
+        self, blocks: Blocks, streams: int, chunk: int, context: int | None = None,
+        slide: Callable[[Row], None] | None = None,
+    ) -> None:  # fmt: skip
         self.blocks, self.streams, self.chunk = blocks, streams, chunk
+        self.context, self.slide = context, slide
         self.running: list[Row] = []  # the oldest first
         self.waiting: dict[str, deque[Row]] = {}
         self.turns: dict[str, int] = {}  # when a client last got a slot
@@ -96,7 +107,7 @@ class Scheduler:
         for row in sorted(self.running, key=lambda r: r.unread > 1):  # those that only go on, first
             if row not in self.running:  # put off for another's sake meanwhile
                 continue
-            width = min(row.unread, max(budget, 1))
+            width = min(row.unread, max(budget, 1), self._space(row))
             if self._give(row, width):
                 work.append(Work(row, width))
                 budget -= width
@@ -105,7 +116,7 @@ class Scheduler:
             new = self._next()
             if new is None or not self._admit(new, budget):
                 break
-            width = min(new.unread, budget)
+            width = min(new.unread, budget, self._space(new))
             work.append(Work(new, width))
             budget -= width
         return work
@@ -120,6 +131,8 @@ class Scheduler:
         them): the full pages of these can be found by others from now on."""
         row.read = read
         size = self.blocks.size
+        if row.dropped:  # its pages no longer hold its beginning
+            return
         for page in range(row.named, (read if certain is None else certain) // size if self.blocks.keep else 0):
             tokens = tuple(row.text[page * size : (page + 1) * size])
             row.serial = self.blocks.name(row.serial, tokens, row.table[page])
@@ -130,7 +143,7 @@ class Scheduler:
         for tokens that others may have found already."""
         if read < row.named * self.blocks.size:
             raise ValueError(f"{row.named} pages are known: a text cannot be cropped to {read} tokens")
-        keep = -(-read // self.blocks.size)
+        keep = -(-(read - row.dropped) // self.blocks.size)
         self.blocks.drop(row.table[keep:])
         del row.table[keep:]
         row.read = read
@@ -159,9 +172,18 @@ class Scheduler:
             self._start(row)
             yield row, (leader.table[len(full)] if partial else 0), (copied[0] if partial else 0)
 
+    def _space(self, row: Row) -> int:
+        """Tokens that a row can be fed before its context is full, after letting some go if it is."""
+        if self.slide is None or self.context is None:
+            return row.unread
+        if row.held >= self.context:
+            self.slide(row)
+            self._renew(row)
+        return self.context - row.held
+
     def _give(self, row: Row, width: int) -> bool:
         """Pages for the next `width` tokens, if need be by putting off the youngest; False when it was itself."""
-        need = -(-(row.read + width) // self.blocks.size) - len(row.table)
+        need = -(-(row.held + width) // self.blocks.size) - len(row.table)
         while need > self.blocks.room:
             youngest = self.running[-1]
             self._put_off(youngest)
@@ -179,7 +201,7 @@ class Scheduler:
 
     def _release(self, row: Row) -> None:
         self.blocks.drop(row.table)
-        row.table, row.read, row.named, row.serial = [], 0, 0, 0
+        row.table, row.read, row.named, row.serial, row.dropped = [], 0, 0, 0, 0
 
     def _next(self) -> Row | None:
         """The first waiting text of the client with the fewest running, and of these of the one served longest ago.
@@ -208,10 +230,10 @@ class Scheduler:
         each of them, so that it is not put off at once."""
         pages, serial = ([], 0) if row.request.echo else self.blocks.find(row.text)
         known = len(pages) * self.blocks.size
-        width = min(len(row.text) - known, budget)
+        width = min(len(row.text) - known, budget, self._most - known)
         need = -(-(known + width) // self.blocks.size) - len(pages)
         self.blocks.share(pages)
-        whole = -(-len(row.text) // self.blocks.size) - len(pages) + len(self.running)
+        whole = -(-min(len(row.text), self._most) // self.blocks.size) - len(pages) + len(self.running)
         if (whole if self.running else need) > self.blocks.room:
             self.blocks.drop(pages)
             return False
@@ -222,6 +244,11 @@ class Scheduler:
             self._count(row)
         self._start(row)
         return True
+
+    @property
+    def _most(self) -> int:
+        """Tokens that a text ever holds."""
+        return self.context if self.slide is not None and self.context is not None else 1 << 60
 
     def _count(self, row: Row) -> None:
         self.queries += len(row.request.prompt)

@@ -22,7 +22,7 @@ from torch import Tensor
 from jielong.base import files
 from jielong.base.errors import UserError
 from jielong.nets import config as configs
-from jielong.nets import weights
+from jielong.nets import quant, weights
 from jielong.nets.config import TransformerConfig
 from jielong.nets.families import known
 from jielong.nets.families.family import Family, Part, full_name, plan, write
@@ -116,6 +116,9 @@ def load(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float
     info = files.read_json(folder / INFO) if (folder / INFO).is_file() else {}
     codec = codecs.load(folder)
     codecs.check_fits(codec, config.vocab, info.get("tokenizer", ""))
+    if quant.KEY in said:
+        integers = quant.load(folder, config).to(device=device, dtype=dtype).eval()
+        return Loaded(integers, codec, info, folder, said)
     stored = weights.look(folder)
     model = Transformer(config, seed=None)
     needed = parts(family, model)

@@ -12,7 +12,7 @@ Shapes: N tokens of all rows, R rows wanted, D width, H query heads, K key heads
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -21,14 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jielong.base.errors import UserError
-from jielong.nets import kernels, rope
+from jielong.nets import kernels, quant, rope
 from jielong.nets.block import ACTIVATIONS, Block, Norm
 from jielong.nets.config import Layer, TransformerConfig
 from jielong.nets.pages import SIZE, Pages
 from jielong.nets.transformer import Transformer
 
 TILE = 128  # keys that exact mode multiplies at a time: a product's order of summing must not depend on the rest
-ROWS = 4  # and the fewest queries, for the same reason
+ROWS = 4  # and the queries that each thread gets come in fours, for the same reason
 FUSED = 32  # tokens a row from which fast mode uses torch's fused attention
 
 
@@ -84,9 +84,13 @@ class Decoder:
         self.place = _places(model)
         self.embed_norm, self.norm = _norm(model.embed_norm), _norm(model.norm)
         packed = exact or sum(p.numel() for p in model.parameters()) >= kernels.LARGE
-        self.head = kernels.matrix(model.head_weight, model.head_bias, packed)
+        whole = quant.kept(model)
+        if exact and whole:
+            raise UserError("exact mode is float32, and this model's weights are quantised: use mode fast")
+        head = whole.get("embed" if model.head is None else "head")
+        self.head = _matrix(model.head_weight, model.head_bias, packed, head)
         blocks = cast(Iterable[Block], model.blocks)
-        self.blocks = [_Block(block, config, number, exact, packed) for number, block in enumerate(blocks)]
+        self.blocks = [_Block(block, config, number, exact, packed, whole) for number, block in enumerate(blocks)]
         ropes = {layer.rope for layer in config.blocks if config.position == "rope"} - {None}
         self.turns = {each: _turns(each, config) for each in ropes}
         alibi = config.position == "alibi"
@@ -121,6 +125,14 @@ class Decoder:
             x = block(x, step)
         return x if self.norm is None else self.norm(x)
 
+    def turn(self, pages: Pages, moved: list[int], back: int) -> None:
+        """Turn the keys in some pages to positions `back` earlier: R(p - b) k = R(-b) R(p) k (Su et al. 2021)."""
+        for number, layer in enumerate(self.config.blocks):
+            table = self.turns.get(layer.rope)
+            if table is not None:
+                turn = table[back] / table[back].abs() * (table[0].abs() > 0)
+                pages.turn(number, moved, turn.conj())
+
     def _share(self, feed: Feed, pages: Pages) -> _Step:
         step = _Step(feed, pages, pages.index(feed.slots))
         for key, table in self.turns.items():
@@ -148,16 +160,22 @@ class Decoder:
 class _Block:
     """One block's matrices, ready to run."""
 
-    def __init__(self, block: Block, config: TransformerConfig, number: int, exact: bool, packed: bool) -> None:
+    def __init__(
+        self, block: Block, config: TransformerConfig, number: int, exact: bool, packed: bool,
+        whole: Mapping[str, quant.Quantised],
+    ) -> None:  # fmt: skip
         attention, feed, layer = block.attention, block.feed, block.layer
         self.config, self.layer, self.number, self.exact = config, layer, number, exact
         heads = config.heads + config.kv_heads
         order = _order(layer, config)
-        bias = None if attention.qkv_bias is None else _pairs(attention.qkv_bias, order, heads)
-        self.qkv = kernels.matrix(_pairs(attention.qkv, order, heads), bias, packed)
-        self.out = kernels.matrix(attention.out, attention.out_bias, packed)
-        self.up = kernels.matrix(feed.up, feed.up_bias, packed)
-        self.down = kernels.matrix(feed.down, feed.down_bias, packed)
+        ours = f"blocks.{number}."
+        rows = _pairs(torch.arange(len(attention.qkv)), order, heads)
+        bias = None if attention.qkv_bias is None else attention.qkv_bias[rows]
+        qkv = whole.get(f"{ours}attention.qkv")
+        self.qkv = _matrix(attention.qkv[rows], bias, packed, None if qkv is None else qkv.rows(rows))
+        self.out = _matrix(attention.out, attention.out_bias, packed, whole.get(f"{ours}attention.out"))
+        self.up = _matrix(feed.up, feed.up_bias, packed, whole.get(f"{ours}feed.up"))
+        self.down = _matrix(feed.down, feed.down_bias, packed, whole.get(f"{ours}feed.down"))
         self.head_norm = _head_norm(block, config, order)
         self.before, self.between = _norm(block.attention_norm), _norm(block.feed_norm)
         self.after, self.last = _norm(block.attention_after), _norm(block.feed_after)
@@ -210,9 +228,9 @@ class _Block:
             return mixed.transpose(1, 2).reshape(rows * width, -1)
         k, v = found.view(2, kv * rows, -1, size)
         q = q.view(rows, width, kv, shares, size).permute(2, 0, 1, 3, 4).reshape(kv * rows, width * shares, size)
-        few = width * shares < ROWS and self.exact
+        few = -(width * shares) % (ROWS * torch.get_num_threads()) if self.exact else 0
         if few:
-            q = F.pad(q, (0, 0, 0, ROWS - width * shares))
+            q = F.pad(q, (0, 0, 0, few))
         if width == 1 and self.layer.softcap is None and not self.exact:
             scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=self.scale)
         else:
@@ -263,9 +281,14 @@ def _order(layer: Layer, config: TransformerConfig) -> Tensor | None:
     return torch.cat([pairs, torch.arange(2 * half, config.head_dim)])
 
 
+def _matrix(
+    weight: Tensor, bias: Tensor | None, packed: bool, whole: quant.Quantised | None
+) -> kernels.Matrix:  # fmt: skip
+    return kernels.matrix(weight, bias, packed) if whole is None else kernels.integer(whole, bias)
+
+
 def _pairs(rows: Tensor, order: Tensor | None, heads: int) -> Tensor:
-    """The first `heads` heads of a fused weight or bias with their places in `order`."""
-    rows = rows.detach()
+    """The first `heads` heads of the rows of a fused weight with their places in `order`."""
     if order is None:
         return rows
     size = len(order)

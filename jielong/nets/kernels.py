@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jielong.nets.quant import Quantised
+
 SMALL = 1 << 18  # numbers in a matrix, below which a call costs more than its work
 LARGE = 1 << 22  # numbers in a model, from which its matrices come from memory each time, small ones too
 FEW = 8  # rows up to which a small matrix goes to the BLAS
@@ -68,6 +70,54 @@ class Either:
 
     def onto(self, stream: Tensor, x: Tensor) -> Tensor:
         return self.few.onto(stream, x) if x.shape[0] <= FEW else self.many.onto(stream, x)
+
+
+class Int8:
+    """8-bit weights, one scale a row; each token's activations in 8 bits too (scale: its largest magnitude / 127)."""
+
+    def __init__(self, weight: Quantised, bias: Tensor | None = None) -> None:
+        self.packed = torch.ops.onednn.qlinear_prepack(weight.q.contiguous(), None)
+        self.scales = (weight.scales[:, 0] / 127).contiguous()
+        self.zeros = torch.zeros(len(weight.q), dtype=torch.int32)
+        self.bias, self.half = bias, torch.tensor(128.5)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        largest = torch.linalg.vector_norm(x, float("inf"), dim=-1, keepdim=True).clamp_min_(1e-12)
+        # the cast cuts off what the half has raised: rounding, in one pass
+        whole = torch.addcdiv(self.half, x, largest, value=127).to(torch.uint8)
+        y = torch.ops.onednn.qlinear_pointwise(
+            whole, 1.0, 128, self.packed, self.scales, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        ).mul_(largest)
+        return y if self.bias is None else y.add_(self.bias)
+
+    def onto(self, stream: Tensor, x: Tensor) -> Tensor:
+        return self(x).add_(stream)
+
+
+class Int4:
+    """4-bit weights in groups, activations in bf16."""
+
+    def __init__(self, weight: Quantised, bias: Tensor | None = None) -> None:
+        q, self.group = weight.q.to(torch.int32), weight.q.shape[1] // weight.scales.shape[1]
+        self.packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(q, 1)
+        self.scales, self.bias = weight.scales.transpose(0, 1).contiguous(), bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = torch.ops.aten._weight_int4pack_mm_for_cpu(x.bfloat16(), self.packed, self.group, self.scales).float()
+        return y if self.bias is None else y.add_(self.bias)
+
+    def onto(self, stream: Tensor, x: Tensor) -> Tensor:
+        return self(x).add_(stream)
+
+
+def integer(weight: Quantised, bias: Tensor | None = None) -> Matrix:
+    """The layout for a quantised matrix. A CPU without the instructions for it multiplies by the floats."""
+    bias = None if bias is None else bias.detach()
+    if weight.bits == 4 and packs():
+        return Int4(weight, bias)
+    if weight.bits == 8 and packs() and torch.cpu._is_vnni_supported():
+        return Int8(weight, bias)
+    return matrix(weight.values(), bias)
 
 
 def packs() -> bool:

@@ -90,6 +90,14 @@ class Pages:
                 pages = self._pages(pool)
                 pages.index_copy_(1, target, pages.index_select(1, source))
 
+    def turn(self, layer: int, pages: list[int], turn: Tensor) -> None:
+        """Multiply the keys in some pages, as pairs of neighbours, by complex numbers (C / 2,)."""
+        places = torch.tensor(pages)
+        keys = self._pages(self.layers[layer])[: self.heads // 2]
+        found = keys.index_select(1, places).unflatten(2, (SIZE, -1, 2))
+        torch.view_as_complex(found).mul_(turn)
+        keys.index_copy_(1, places, found.flatten(2))
+
     def clear(self, pages: list[int]) -> None:
         """Forget what stands in some pages: a NaN must not reach whoever has them next."""
         if pages:

@@ -19,6 +19,7 @@ from jielong.nets import ops, rope
 from jielong.nets.block import Block, Norm, Scene
 from jielong.nets.cache import KVCache
 from jielong.nets.config import Layer, TransformerConfig
+from jielong.nets.quant import Quantised
 from jielong.nets.tap import Tap, Where
 
 
@@ -38,6 +39,7 @@ class Transformer(nn.Module):
         self.head = None if config.tied else nn.Parameter(torch.empty(config.vocab, config.dim))
         self.head_bias = nn.Parameter(torch.zeros(config.vocab)) if config.head_bias else None
         self._tables: dict[tuple[object, int], Tensor] = {}
+        self.quantised: dict[str, Quantised] = {}  # integers that some parameters stand for: `nets/quant.py`
         if seed is not None:
             self.initialise(seed)
 

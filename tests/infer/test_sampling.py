@@ -15,7 +15,8 @@ from jielong.infer.sampling import Sampling
     {"temperature": -0.1}, {"temperature": math.nan}, {"temperature": math.inf}, {"temperature": "hot"},
     {"temperature": True}, {"top_p": 0.0}, {"top_p": 1.01}, {"top_p": math.nan}, {"min_p": -0.1},
     {"min_p": 1.1}, {"top_k": -1}, {"top_k": 2.5}, {"max_tokens": -1}, {"max_tokens": None}, {"logprobs": -1},
-    {"repetition_penalty": 0}, {"typical": 0.0}, {"presence_penalty": math.nan}, {"seed": 1.5}, {"stop": [""]}, {"bad_words": [()]}, {"bad_words": [""]},
+    {"repetition_penalty": 0}, {"typical": 0.0},
+    {"presence_penalty": math.nan}, {"seed": 1.5}, {"stop": [""]}, {"bad_words": [()]}, {"bad_words": [""]},
     {"logit_bias": {-1: 2.0}}, {"logit_bias": {1: math.nan}}, {"logit_bias": {1: math.inf}},
     {"logit_bias": [(1, 1.0), (1, 2.0)]},
 ])  # fmt: skip
