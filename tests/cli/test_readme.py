@@ -42,7 +42,7 @@ def test_both_commands_are_shown(page):
 @pytest.mark.parametrize("page", READMES)
 def test_python_shown_runs(page, capsys):
     codes = blocks(page, "python")
-    assert len(codes) == 3
+    assert len(codes) == 4
     for code in codes:
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.ImportFrom):
