@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["regex", "schema", "lark"]
+NAMES = {"regex": "regular expression", "schema": "JSON schema", "lark": "grammar"}
 # A tenth to a fifth of llguidance's own: a hostile expression then ends in half a second, not in minutes.
 LIMITS: dict[str, Any] = {
     "initial_lexer_fuel": 200_000,
@@ -39,12 +40,16 @@ JSON = {"whitespace_pattern": r"(?: |\n[ \t]{0,24})?"}
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Place:
-    """How far a text has come. ``allowed`` (vocabulary,) bool: what may come next; never changed."""
+    """How far a text has come. ``allowed`` (vocabulary,) bool: what may come next; never changed.
+
+    ``error``: why nothing may, where that came to light on the way.
+    """
 
     matcher: Any  # read by copying only
     allowed: np.ndarray
     tokens: int = 0
     done: bool = False
+    error: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +75,14 @@ class Mask:
         return place.allowed
 
     def process(self, place: Place, logits_V: Tensor) -> Tensor:
-        """-inf for what may not come next, and for what a padded model has beyond the tokenizer."""
+        """-inf for what may not come next, and for what a padded model has beyond the tokenizer. UserError where
+        the grammar turned out to be too complex, or cannot be met from here on."""
+        if place.error:
+            raise UserError(place.error)
         return keep(logits_V, place.allowed)
 
     def advance(self, place: Place, token: int) -> Place:
-        """ValueError for a token that is not allowed; UserError where the grammar turns out to be too complex
-        or cannot be met from here on."""
+        """ValueError for a token that is not allowed."""
         if not (0 <= token < self.vocabulary.size and place.allowed[token]):
             raise ValueError(f"token {token} is not allowed after {place.tokens} tokens")
         if token in self.vocabulary.ends:
@@ -137,7 +144,10 @@ def _mask(kind: Kind, text: str, codec: Tokenizer | Vocabulary) -> Mask:
 
     words = codec if isinstance(codec, Vocabulary) else vocabulary(codec)
     matcher = LLMatcher(words.guidance, source(kind, text), log_level=0, limits=LLParserLimits(**LIMITS))
-    return Mask(kind, text, words, _place(matcher, words, kind, 0))
+    first = _place(matcher, words, kind, 0)
+    if first.error:
+        raise UserError(first.error)
+    return Mask(kind, text, words, first)
 
 
 def source(kind: Kind, text: str) -> str:
@@ -157,19 +167,21 @@ def source(kind: Kind, text: str) -> str:
 
 def _place(matcher: Any, words: Vocabulary, kind: Kind, tokens: int) -> Place:
     """Computes the mask at once, so that a place is never written to again and threads may share it."""
-    name = {"regex": "regular expression", "schema": "JSON schema", "lark": "grammar"}[kind]
     bits = b"" if matcher.is_error() else matcher.compute_bitmask()
-    allowed = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), bitorder="little")[: words.size].astype(bool)
-    if len(allowed):
-        allowed[list(words.forbidden)] = False
-    after = f" after {tokens} tokens" if tokens else ""
-    if matcher.is_error() and "NoExtension" not in matcher.get_error():
-        raise UserError(f"the {name} cannot be used{after}: {_reason(matcher.get_error())}")
-    if matcher.is_error() or not allowed.any():
-        raise UserError(f"the {name} cannot be met: nothing may be written{after or ' at all'}; mend it there")
+    allowed = np.zeros(words.size, dtype=bool)
+    error = ""
+    if not matcher.is_error():
+        allowed[:] = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), bitorder="little")[: words.size]
+        allowed &= words.usable
+    elif "NoExtension" not in matcher.get_error():
+        error = f"the {NAMES[kind]} cannot be used: {_reason(matcher.get_error())}"
+    if not error and not allowed.any():
+        error = f"the {NAMES[kind]} cannot be met: nothing may be written"
+    if error and tokens:
+        error += f" (after {tokens} tokens)"
     allowed.setflags(write=False)
-    ends = list(words.ends)
-    return Place(matcher, allowed, tokens, bool(allowed[ends].any()) and int(allowed.sum()) == int(allowed[ends].sum()))
+    ending = int(allowed[list(words.ends)].sum())
+    return Place(matcher, allowed, tokens, 0 < ending == int(allowed.sum()), error)
 
 
 def _reason(message: str) -> str:

@@ -263,7 +263,7 @@ class Teach:
         self.masks: dict[int, np.ndarray] = {}
         self.trie: dict[int, Any] = {}  # branches by byte; at -1 the tokens that end there
         for id, token in enumerate(vocabulary.tokens):
-            if id not in vocabulary.forbidden and id not in vocabulary.ends:
+            if vocabulary.usable[id] and id not in vocabulary.ends:
                 node = self.trie
                 for byte in token:
                     node = node.setdefault(byte, {})

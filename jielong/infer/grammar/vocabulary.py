@@ -36,10 +36,12 @@ class Vocabulary:
         return len(self.tokens)
 
     @cached_property
-    def forbidden(self) -> frozenset[int]:
-        """Control tokens that do not end a text, and holes: never allowed."""
-        holes = {i for i, token in enumerate(self.tokens) if not token}
-        return (self.control | holes) - frozenset(self.ends)
+    def usable(self) -> np.ndarray:
+        """(size,) bool: what a grammar may ever write. Not holes, nor control tokens that do not end a text."""
+        usable = np.array([bool(token) for token in self.tokens])
+        usable[list(self.control)] = False
+        usable[list(self.ends)] = True
+        return usable
 
     def mask(self, ids: Sequence[int], end: bool) -> np.ndarray:
         """(size,) bool, read-only: these ids, and those that end a text if it may end here."""
