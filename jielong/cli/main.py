@@ -33,6 +33,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),
     "generate": ("jielong.cli.generate:generate", "Continue a text."),
     "score": ("jielong.cli.score:score", "Log-probabilities of texts under a model."),
+    "pull": ("jielong.cli.pull:pull", "Fetch a model from the Hugging Face Hub."),
+    "export": ("jielong.cli.export:export", "Write a model for other programs (GGUF, Hugging Face)."),
     "quantize": ("jielong.cli.quantize:quantize", "Write a model's weights in 8 or 4 bits."),
     "serve": ("jielong.cli.serve:serve", "Serve a model behind OpenAI's API, with a page to try it."),
     "data world": ("jielong.cli.data:world", "Write a part of the built-in world to a file."),

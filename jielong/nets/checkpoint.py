@@ -2,7 +2,7 @@
 
     save(folder, model, codec, info)          # config.json, model.safetensors, tokenizer, jielong.json, README.md
     loaded = load("runs/demo")                # a checkpoint folder, or a run: its newest checkpoint
-    copy(loaded, folder, dtype="bfloat16")    # as it was read: names, types and files; only the type changed
+    copy(loaded, folder, kind="bf16")         # as it was read: names and files, here with another type
 
 A shape that fits a known family (`families.known`) is saved as that family, any other as `model_type: jielong`, and
 the message names the option that prevents it. Nothing is unpickled; weights are read as safetensors only.
@@ -41,7 +41,7 @@ BESIDE = (
     "generation_config.json", "tokenizer.model", "vocab.json", "merges.txt", "README.md", "LICENSE", "LICENSE.txt",
     "NOTICE", INFO,
 )  # fmt: skip
-DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+KINDS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}  # types to write: our name, config.json's
 
 
 @dataclass(frozen=True)
@@ -132,9 +132,9 @@ def load(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float
     return Loaded(model.to(device=device, dtype=dtype).eval(), codec, info, folder, said, stored)
 
 
-def copy(loaded: Loaded, folder: str | Path, dtype: str = "", shard: float = 0.0, overwrite: bool = False) -> None:
-    """Write a checkpoint that was read, unchanged but for what is asked: weights as `dtype` ("float32", "float16",
-    "bfloat16"; "" as they were), shards of `shard` bytes (0: the same files). Then everything comes back bit for bit.
+def copy(loaded: Loaded, folder: str | Path, kind: str = "", shard: float = 0.0, overwrite: bool = False) -> None:
+    """Write a checkpoint that was read: bit for bit, but for what is asked. `kind`: one of KINDS for all weights (""
+    leaves each its own); `shard`: bytes of a file (0: the files there were).
 
     Raises UserError for a shape that no known family has: other programs could not read it.
     """
@@ -142,18 +142,21 @@ def copy(loaded: Loaded, folder: str | Path, dtype: str = "", shard: float = 0.0
     if family is None:
         reason = known.fitting(loaded.config)[1]
         raise UserError(f"{loaded.path} fits no family that other programs know: {reason}")
-    if dtype and dtype not in DTYPES:
-        raise UserError(f"weights are written as {', '.join(DTYPES)}, not {dtype}")
+    if quant.KEY in loaded.said:
+        raise UserError(f"{loaded.path} holds rounded weights: export the model it was made from")
+    if kind and kind not in KINDS:
+        raise UserError(f"weights are written as {', '.join(KINDS)}, not {kind}")
     state = {name: value.detach().cpu() for name, value in loaded.model.state_dict().items()}
     by_name = {part.theirs: part for part in parts(family, loaded.model)}
     tensors = {}
     for full, name in _names(family, loaded.stored).items():
-        part = by_name.get(full) or Part(HEAD, "embed")
-        tensors[name] = weights.take(state, part).to(weights.TYPES[DTYPES.get(dtype, loaded.stored.types[name])])
-    said = {**loaded.said, **{key: dtype for key in ("dtype", "torch_dtype") if dtype and key in loaded.said}}
+        part = by_name.get(full) or Part(HEAD, "embed")  # a copy of the tied head: of its own, not the same memory
+        type_ = kind.upper() or loaded.stored.types[name]
+        tensors[name] = weights.take(state, part).to(weights.TYPES[type_], copy=full not in by_name)
+    said = {**loaded.said, **{key: KINDS[kind] for key in ("dtype", "torch_dtype") if kind and key in loaded.said}}
     with files.atomic_dir(folder, overwrite=overwrite) as place:
         weights.write(place, tensors, shard, None if shard else loaded.stored.files)
-        if dtype and said != loaded.said:
+        if said != loaded.said:
             files.write_json(place / CONFIG, said)
         else:
             shutil.copyfile(loaded.path / CONFIG, place / CONFIG)

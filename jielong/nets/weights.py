@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from jielong.base import files
 from jielong.base.errors import UserError
 from jielong.nets.families.family import BUFFERS, Part
 
+T = TypeVar("T")
 NAME = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # safetensors' names of what can be read into float32 and written back bit for bit
@@ -64,6 +65,11 @@ def look(folder: Path) -> Stored:
     return Stored(folder, shapes, types, where)
 
 
+def shards(folder: Path) -> list[str]:
+    """The files that an index speaks of."""
+    return sorted(set(_index(folder).values()))
+
+
 def _index(folder: Path) -> dict[str, str]:
     """Tensor -> file; empty where the weights are one file."""
     if (folder / NAME).is_file() or not (folder / INDEX).is_file():
@@ -72,6 +78,9 @@ def _index(folder: Path) -> dict[str, str]:
     found = data.get("weight_map") if isinstance(data, Mapping) else None
     if not isinstance(found, dict) or not found or not all(isinstance(name, str) for name in found.values()):
         raise UserError(f"{folder / INDEX} has no weight_map {{tensor: file}}; fetch it again")
+    for name in found.values():
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise UserError(f"{folder / INDEX} speaks of {name}, which is no safetensors file beside it")
     return found
 
 
@@ -79,7 +88,7 @@ def _open(folder: Path, name: str, stack: ExitStack) -> Any:
     from safetensors import SafetensorError, safe_open
 
     path = folder / name
-    if Path(name).name != name or not path.is_file():
+    if not path.is_file():
         raise UserError(f"{path} is not there; weights are read from safetensors files only")
     try:
         return stack.enter_context(safe_open(path, framework="pt"))
@@ -152,6 +161,30 @@ def write(
         weight_map = {key: name for name, inside in groups.items() for key in inside}
         data = {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
         files.atomic_write(folder / INDEX, json.dumps(data, indent=2) + "\n")
+
+
+def write_one(path: Path | str, kind: str, config: Any, tensors: Mapping[str, Tensor]) -> None:
+    """A small model as one file, whole or not at all. The header says what `kind` it is and holds its `config`, a
+    dataclass of numbers and words."""
+    from safetensors.torch import save_file
+
+    about = {"kind": kind, **{k: str(v) for k, v in asdict(config).items() if v is not None}}
+    with files.atomic_file(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, about)
+
+
+def read_one(path: Path | str, kind: str, build: Callable[[dict[str, str], dict[str, Tensor]], T]) -> T:
+    """What `build(header, tensors)` makes of a file of `write_one`. Raises UserError for anything else."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            about = file.metadata() or {}
+            if about.get("kind") != kind:
+                raise UserError(f"{path} holds no model of the kind {kind}")
+            return build(about, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a mapping)
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path} cannot be read as a model of the kind {kind}: {error}") from error
 
 
 def _groups(tensors: Mapping[str, Tensor], shard: float) -> dict[str, list[str]]:
