@@ -24,7 +24,7 @@ from jielong.base.talk import Talk
 from jielong.infer.core import Core
 from jielong.infer.request import Request
 from jielong.infer.sampling import Sampling
-from jielong.nets import quant
+from jielong.nets import kernels, quant
 from jielong.nets.config import Layer, TransformerConfig, shape
 from jielong.nets.transformer import Transformer, count
 
@@ -94,7 +94,12 @@ def transformers_(model: Transformer, streams: int, tokens: int) -> Contestant |
         return None
     theirs = huggingface(model, transformers)
     ids = torch.tensor(prompts(model.config, streams))
-    options: dict[str, Any] = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "pad_token_id": 0}
+    options: dict[str, Any] = {
+        "max_new_tokens": tokens,
+        "min_new_tokens": tokens,
+        "do_sample": False,
+        "pad_token_id": 0,
+    }
     options |= {"attention_mask": torch.ones_like(ids), "eos_token_id": None}
 
     def write() -> list[int]:
@@ -199,7 +204,7 @@ def _small(name: str, model: Transformer, streams: int, tokens: int, rounds: int
     group = f"{name}, {streams} stream{'s' if streams > 1 else ''}"
     rows = [_speed(c, streams, group) for c in (fast, exact, peer) if c is not None]
     flops = model.config.matrix_flops(2 * PROMPT) * streams
-    rate = device.matmul_rate(_shapes(model.config, streams), repeats=3, seconds=0.2)
+    rate = matrix_rate(_shapes(model.config, streams))
     rows.append(_card(fast, group, flops / rate, reading.median, size))
     if peer is not None:
         rows.append(_ratio("times transformers", peer, fast, group, TARGETS[f"times at {streams}"]))
@@ -251,6 +256,26 @@ def _shapes(config: TransformerConfig, streams: int) -> list[tuple[int, int, int
     block = [(streams, config.dim, attention + 2 * kv), (streams, attention, config.dim)]
     block += [(streams, config.dim, config.hidden * (2 if config.gated else 1)), (streams, config.hidden, config.dim)]
     return block * config.layers + [(streams, config.dim, config.vocab)]
+
+
+def matrix_rate(shapes: list[tuple[int, int, int]]) -> float:
+    """FLOP/s of (m, k) @ (k, n) products by the better of torch's own and the packed ones."""
+    different = list(dict.fromkeys(shapes))
+    plain = device.matmul_rate(different, repeats=3, seconds=0.2)
+    if not kernels.packs():
+        return plain
+    pairs = [(torch.rand(m, k), kernels.Packed(torch.rand(n, k))) for m, k, n in different]
+    with torch.inference_mode():
+        times = [statistics.median(_clock(times_, x) for _ in range(3)) for x, times_ in pairs]
+    return max(plain, sum(2 * m * k * n for m, k, n in different) / sum(times))
+
+
+def _clock(matrix: kernels.Packed, x: torch.Tensor) -> float:
+    """Seconds of one product, of twenty."""
+    began = time.perf_counter()
+    for _ in range(20):
+        matrix(x)
+    return (time.perf_counter() - began) / 20
 
 
 def _card(one: Contestant, group: str, compute: float, reading: float, size: int) -> Row:

@@ -27,7 +27,7 @@ def quantize(
     bits
         8: one scale a row. 4: a scale for each 32 numbers; embeddings stay at 8.
     out
-        The folder to write (default: beside the model, with -int8 or -int4 after its name).
+        The folder to write (default: the model's name with -int8 or -int4 after it).
     overwrite
         Write over a folder that is there.
     """
@@ -40,7 +40,7 @@ def quantize(
     loaded = checkpoint.load(model)
     if quant.KEY in loaded.said:
         raise UserError(f"{loaded.path} is quantised already: name the checkpoint it was made from")
-    folder = out or loaded.path.with_name(f"{loaded.path.name}-int{bits}")
+    folder = out or Path(f"{model.resolve().name}-int{bits}")
     before = size(loaded.path)
     quant.save(folder, loaded, bits, overwrite)
     after = size(folder)

@@ -107,10 +107,12 @@ class Engine:
     """`model` and its `codec`; the rest as in `Core`. `pieces` where they were made before."""
 
     def __init__(self, model: Any, codec: Tokenizer, *, mode: Literal["fast", "exact"] = "fast", streams: int = 32,
-                 memory: int = CACHE_BYTES, chunk: int = 512, bits: int = 32, pieces: Pieces | None = None) -> None:
+                 memory: int = CACHE_BYTES, chunk: int = 512, bits: int = 32, sinks: int | None = None,
+                 pieces: Pieces | None = None) -> None:  # fmt: skip
         self.model, self.codec, self.mode = model, codec, mode
         self.pieces = pieces or Pieces(codec)
-        self.core = Core(model, self.pieces, mode=mode, streams=streams, memory=memory, chunk=chunk, bits=bits)
+        self.core = Core(model, self.pieces, mode=mode, streams=streams, memory=memory, chunk=chunk, bits=bits,
+                         sinks=sinks)  # fmt: skip
         self.lock = threading.Lock()  # one forward pass at a time: two would only slow each other
         self.inbox: deque[tuple[str, _Text | None]] = deque()
         self.wake = threading.Condition()
