@@ -101,18 +101,26 @@ class Chooser:
         return logits_BV
 
     def _pick(self, law_BV: Tensor, failed: dict[int, Exception]) -> np.ndarray:
+        if self.greedy and self.rules.source is None:
+            best_B1 = law_BV.argmax(dim=-1, keepdim=True)  # a NaN counts as largest
+            self._fail(~law_BV.gather(1, best_B1)[:, 0].isfinite(), failed)
+            return best_B1[:, 0].cpu().numpy()
         bad_B = lawless(law_BV)
-        if bool(bad_B.any()):
-            for i in bad_B.nonzero()[:, 0].tolist():
-                failed.setdefault(i, WorkFailed(LAWLESS))
+        if self._fail(bad_B, failed):
             law_BV = law_BV.masked_fill(bad_B[:, None], 0.0)
         if self.rules.source is not None:
             probs_BV = weights(law_BV)
             choose = self.rules.source.choose
             return np.array([choose(p, r.number, r.written) for p, r in zip(probs_BV, self.rows)], dtype=np.int64)
-        if self.greedy:
-            return law_BV.argmax(dim=-1).cpu().numpy()
         return pick(law_BV, np.array([0.0 if r.chance is None else r.chance[r.written] for r in self.rows]))
+
+    @staticmethod
+    def _fail(bad_B: Tensor, failed: dict[int, Exception]) -> bool:
+        """Rows from which no token can be drawn have failed; whether there are any."""
+        bad = bad_B.nonzero()[:, 0].tolist()
+        for i in bad:
+            failed.setdefault(i, WorkFailed(LAWLESS))
+        return bool(bad)
 
     def _tops(self, logits_BV: Tensor) -> list[Top]:
         if not self.tops:

@@ -223,8 +223,8 @@ class Core:
         kept = pages_for(self.sinks or 0)
         context = self.context or 0
         if (self.sinks or 0) < 0 or context % SIZE or kept + 2 > context // SIZE or size < context // SIZE + 1:
-            raise UserError(f"sinks is {self.sinks}: the context of {context} must be a multiple of {SIZE} and hold "
-                            f"them and {2 * SIZE} positions more; the cache must hold more than the context")  # fmt: skip
+            raise UserError(f"sinks is {self.sinks}: the context of {context} must be a multiple of {SIZE} and "
+                            f"hold them and {2 * SIZE} positions more; the cache must hold more than that")  # fmt: skip
         reason = self.runner.turns()
         if reason:
             raise UserError(f"a text cannot run past the context here: {reason}")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from jielong.units.codec import Tokenizer
 
+POLL = 0.05  # seconds between looks whether the interpreter is ending
 IDLE = 2.0  # seconds without work after which the thread ends; the next request starts another
 
 
@@ -215,17 +216,22 @@ class Engine:
         with self.wake:
             self.inbox.append((what, text))
             if self.thread is None:
-                self.thread = threading.Thread(target=self._work, name="jielong engine", daemon=True)
+                # not a daemon: the interpreter must not end while it is inside a product
+                self.thread = threading.Thread(target=self._work, name="jielong engine")
                 self.thread.start()
             self.wake.notify()
 
     def _work(self) -> None:
         """The thread: take what came in, step, hand out; end when there has been nothing to do for a while."""
+        main = threading.main_thread()
         while True:
             with self.wake:
-                if not self.inbox and not self.core.busy:
-                    self.wake.wait_for(lambda: bool(self.inbox) or self.closing, IDLE)
-                if not self.inbox and not self.core.busy:
+                quiet = time.monotonic()
+                while not (self.inbox or self.core.busy or self.closing) and time.monotonic() - quiet < IDLE:
+                    if not main.is_alive():  # the interpreter waits for us to end
+                        break
+                    self.wake.wait(POLL)
+                if not main.is_alive() or not (self.inbox or self.core.busy):
                     self.thread = None
                     return
                 came = [self.inbox.popleft() for _ in range(len(self.inbox))]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,3 +175,29 @@ def test_scores_and_vectors_between_steps(engine: Engine) -> None:
     np.testing.assert_allclose(scores, score(MODEL, [PROMPT], [2])[0], atol=1e-5)
     np.testing.assert_allclose(vectors, embed(MODEL, [PROMPT, PROMPT[:2]]), atol=1e-5)
     assert len(whole.ids) == 20
+
+
+def test_the_interpreter_ends_though_a_text_is_half_written() -> None:
+    program = """
+import asyncio
+from jielong.infer.engine import Engine
+from jielong.infer.request import Request
+from jielong.infer.sampling import Sampling
+from jielong.nets.config import TransformerConfig
+from jielong.nets.transformer import Transformer
+from jielong.units import chars
+
+codec = chars.train(["abc"])
+engine = Engine(Transformer(TransformerConfig(vocab=codec.size, context=8192)), codec)
+
+async def begin():
+    async for _ in engine.stream(Request((1, 2), Sampling(max_tokens=8000))):
+        break
+    asyncio.ensure_future(engine.write(Request((1, 2), Sampling(max_tokens=8000))))
+    await asyncio.sleep(0.05)
+
+asyncio.run(begin())
+print("over")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "over\n", "")
