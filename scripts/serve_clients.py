@@ -15,8 +15,10 @@ import asyncio
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -41,6 +43,8 @@ class Tally:
     whole: list[float] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     memory: list[tuple[float, float]] = field(default_factory=list)  # (second, megabytes)
+    cpu: list[float] = field(default_factory=list)  # seconds of it that the server has had, each second
+    lag: float = 0.0  # the longest that this process itself was kept waiting by the machine
 
 
 def body_of(number: int, name: str, chance: random.Random) -> tuple[str, dict[str, Any]]:
@@ -142,14 +146,23 @@ async def watch(pid: int, tally: Tally, until: float) -> None:
     """The server's memory, once a second."""
     began = time.monotonic()
     while pid and time.monotonic() < until:
-        tally.memory.append((time.monotonic() - began, megabytes(pid)))
+        now = time.monotonic()
+        tally.memory.append((now - began, megabytes(pid)))
+        tally.cpu.append(cpu_seconds(pid))
         await asyncio.sleep(1)
+        tally.lag = max(tally.lag, time.monotonic() - now - 1)
 
 
 def megabytes(pid: int) -> float:
     """Resident memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has had."""
+    parts = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def run(args: argparse.Namespace) -> Tally:
@@ -183,32 +196,32 @@ def report(args: argparse.Namespace, tally: Tally) -> dict[str, Any]:
         "errors": dict(tally.errors.most_common(10)), "mixed_up": tally.mixed,
         "first_byte_seconds": centiles(tally.first), "whole_seconds": centiles(tally.whole),
         "memory_flat": fine, "megabytes_second_third": round(middle, 1), "megabytes_last_third": round(last, 1),
+        "server_cpu_seconds": round(tally.cpu[-1] - tally.cpu[0], 1) if tally.cpu else 0.0,
+        "longest_lag_of_the_clients": round(tally.lag, 2),
         "fine": fine and not tally.errors and not tally.mixed and tally.answers > 0,
     }  # fmt: skip
 
 
-def started(args: argparse.Namespace) -> subprocess.Popen[str]:
-    """A server of our own; its URL and process are put into `args`."""
-    command = [
-        sys.executable,
-        "-m",
-        "jielong",
-        "serve",
-        args.model,
-        "--port",
-        "0",
-        "--name",
-        args.name,
-        "--mode",
-        args.mode,
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "http://" in line:
-            args.url, args.pid = "http://" + line.split("http://")[1].split("/")[0], process.pid
+def started(args: argparse.Namespace, log: Path) -> subprocess.Popen[bytes]:
+    """A server of our own, its words in `log`; its URL and process are put into `args`."""
+    command = [sys.executable, "-m", "jielong", "serve", args.model, "--port", "0"]
+    command += ["--name", args.name, "--mode", args.mode]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stderr=out)
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and process.poll() is None:
+        found = re.search(r"http://[\w.:]+", log.read_text(encoding="utf-8", errors="replace"))
+        if found:
+            args.url, args.pid = found[0], process.pid
             return process
-    raise SystemExit("the server did not start")
+        time.sleep(0.1)
+    process.kill()
+    raise SystemExit(f"the server did not start:\n{log.read_text(encoding='utf-8', errors='replace')}")
+
+
+def tail(log: Path) -> list[str]:
+    """The server's last lines after those of its beginning."""
+    return log.read_text(encoding="utf-8", errors="replace").splitlines()[3:][-20:]
 
 
 def main() -> int:
@@ -227,7 +240,8 @@ def main() -> int:
     args = parse.parse_args()
     if bool(args.model) == bool(args.url):
         parse.error("give --model or --url, one of them")
-    process = started(args) if args.model else None
+    log = Path(tempfile.mkdtemp()) / "server.log"
+    process = started(args, log) if args.model else None
     try:
         found = report(args, asyncio.run(run(args)))
     finally:
@@ -235,7 +249,7 @@ def main() -> int:
             process.terminate()
             code = process.wait(90)
     if process is not None:
-        found |= {"server_exit": code, "fine": found["fine"] and code == 0}
+        found |= {"server_exit": code, "fine": found["fine"] and code == 0, "server_said": tail(log)}
     print(json.dumps(found, ensure_ascii=False))
     return 0 if found["fine"] else 1
 

@@ -7,10 +7,12 @@ import logging
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
 
+from jielong.serve import run
 from jielong.serve.errors import ApiError
 from jielong.serve.guard import Rate, check_browser, same
 from tests.serve.conftest import running
@@ -276,3 +278,22 @@ def test_an_address_in_use_is_said():
         listen("127.0.0.1", taken.getsockname()[1])
     with pytest.raises(UserError, match="no-such-host"):
         listen("no-such-host.invalid", 1)
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /v1/completions HT", b"GET /health HTTP/1.1\r\nhost: loc"])
+def test_who_never_says_what_they_want_is_left(make, monkeypatch, said):
+    monkeypatch.setattr(run, "HEADS", 0.2)
+    with running(make()) as url, socket.create_connection(("127.0.0.1", httpx.URL(url).port)) as raw:
+        raw.sendall(said)
+        raw.settimeout(5)
+        with suppress(ConnectionResetError):
+            assert raw.recv(100) == b""
+        assert httpx.get(url + "/health").status_code == 200
+
+
+def test_connections_are_kept_between_requests(listening):
+    client = listening()
+    for _ in range(3):
+        assert client.post(CHAT, json=BODY).status_code == 200
+    assert post(client, b"{").status_code == 400  # also after an error
+    assert len(client._transport._pool.connections) == 1

@@ -6,13 +6,14 @@ import argparse
 import asyncio
 import importlib.util
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.serve.conftest import running, service_of
+from tests.serve.conftest import running, service_of, the_codec
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "serve_clients.py"
 
@@ -52,3 +53,25 @@ def test_an_error_and_growth_are_seen(clients):
     assert not clients.flat([(i, 100 + i) for i in range(90)])[0] and clients.flat([(i, 100) for i in range(90)])[0]
     with pytest.raises(ValueError):
         clients.text_of({"stream": True}, b'data: {"choices": []}')
+
+
+@pytest.mark.slow
+def test_five_minutes_of_two_hundred_clients(tmp_path):
+    """The real engine in a process of its own; the same request must have the same answer each time."""
+    import torch
+
+    from jielong.nets import checkpoint
+    from jielong.nets.config import TransformerConfig
+    from jielong.nets.transformer import Transformer
+
+    shape = {"dim": 64, "layers": 4, "heads": 4, "kv_heads": 2, "head_dim": 16, "hidden": 128, "context": 512}
+    model = Transformer(TransformerConfig(vocab=the_codec().size, **shape))
+    chance = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.normal_(0.0, 0.2, generator=chance)
+    checkpoint.save(tmp_path / "model", model.eval(), the_codec())
+    command = [sys.executable, str(SCRIPT), "--model", str(tmp_path / "model"), "--mode", "exact", "--same"]
+    done = subprocess.run([*command, "--clients", "200", "--seconds", "300"], capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
