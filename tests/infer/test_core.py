@@ -146,6 +146,18 @@ def test_what_can_never_fit_is_refused_at_once(model: Transformer) -> None:
     assert not core.busy
 
 
+def test_penalties_count_what_was_written_and_not_the_prompt(model: Transformer) -> None:
+    """With a penalty that nothing outweighs, no token comes twice, though the prompt's own may."""
+    settings = Sampling(temperature=0, max_tokens=30, presence_penalty=2.0, frequency_penalty=1e4)
+    (out,) = generate(model, [[3, 3, 4]], settings)
+    assert len(set(out.ids)) == 30
+    everything = generate(model, [list(range(VOCAB))], settings.with_(max_tokens=16))[0].ids
+    plain = generate(model, [list(range(VOCAB))], Sampling(temperature=0, max_tokens=1))[0].ids
+    assert everything[0] == plain[0]
+    together = generate(model, [[3, 3, 4]] * 2, [settings, Sampling(temperature=0, max_tokens=30)])
+    assert together[0].ids == out.ids
+
+
 def test_draws_of_one_seed_differ_by_their_index(model: Transformer) -> None:
     core = Core(model)
     draws = run(core, [Request((1, 2), Sampling(seed=3, max_tokens=9), index=i) for i in range(4)])

@@ -89,6 +89,34 @@ def test_repetition_penalty_is_the_papers(rows: list, penalty: float, data: st.D
     np.testing.assert_allclose(out.numpy(), np.array(expected, dtype=np.float32), rtol=1e-6)
 
 
+@given(LOGITS, st.floats(0.05, 1.0))
+def test_typical_keeps_the_nearest_to_the_entropy_that_reach_the_mass(rows: list[list[float]], mass: float) -> None:
+    found = kept(sample.typical(torch.tensor(rows), mass))
+    for row, have in zip(rows, found):
+        probs = softmax(row)
+        entropy = -sum(p * math.log(p) for p in probs)
+        away = [abs(-math.log(p) - entropy) for p in probs]
+        order = sorted(range(len(row)), key=lambda i: away[i])
+        reached, needed = 0.0, []
+        for i in order:
+            if reached >= mass + 1e-5:
+                break
+            needed.append(i)
+            reached += probs[i]
+        assert have <= {i for i in range(len(row)) if away[i] <= max(away[j] for j in needed) + 1e-4} or mass == 1
+        assert sum(probs[i] for i in have) >= mass - 1e-5
+        nearest = away[order[0]]
+        assert any(away[i] <= nearest + 1e-4 for i in have)
+
+
+@given(LOGITS, st.floats(-2, 2), st.floats(-2, 2), st.data())
+def test_count_penalties_are_openais(rows: list, presence: float, frequency: float, data: st.DataObject) -> None:
+    counts = [[data.draw(st.integers(0, 3)) for _ in row] for row in rows]
+    out = sample.count_penalties(torch.tensor(rows), torch.tensor(counts), presence, frequency)
+    expected = [[x - presence * (n > 0) - frequency * n for x, n in zip(*both)] for both in zip(rows, counts)]
+    np.testing.assert_allclose(out.numpy(), np.array(expected), atol=1e-5)
+
+
 SETTINGS = st.builds(
     Sampling, temperature=st.sampled_from([0.0, 0.7, 1.0]), top_k=st.integers(0, 4),
     top_p=st.sampled_from([0.3, 0.9, 1.0]), min_p=st.sampled_from([0.0, 0.2]),
@@ -102,9 +130,11 @@ def test_a_row_does_not_see_its_neighbours(settings: list[Sampling], data: st.Da
     seen = torch.tensor([[data.draw(st.booleans()) for _ in range(6)] for _ in settings])
     bans = [()] * len(settings)
     device = torch.device("cpu")
-    together = sample.process(rows, sample.Rows.of(settings, bans, 6, device), seen)
+    counts = seen.int() * 2
+    together = sample.process(rows, sample.Rows.of(settings, bans, 6, device), seen, None, counts)
     for i, one in enumerate(settings):
-        alone = sample.process(rows[i : i + 1], sample.Rows.of([one], [()], 6, device), seen[i : i + 1])
+        alone = sample.process(rows[i : i + 1], sample.Rows.of([one], [()], 6, device), seen[i : i + 1], None,
+                               counts[i : i + 1])  # fmt: skip
         assert torch.equal(alone[0], together[i])
 
 
