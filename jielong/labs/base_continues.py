@@ -10,10 +10,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jielong.base import stats
-from jielong.base.result import Interval, Result, Row
+from jielong.base.result import Result, Row
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import judge
+from jielong.labs.verdict import Side, over_seeds
 
 if TYPE_CHECKING:
     from jielong.lm.local import Local
@@ -36,49 +35,16 @@ def run(budget: Budget) -> Result:
     found = [part(budget, ("seed", seed), partial(measure, budget, seed)) for seed in budget.seeds]
     columns = {name: [one[name] for one in found] for name in found[0]}
 
-    def row(name: str, title: str, control: str, side: Any, control_name: str) -> Row:
+    def row(name: str, title: str, side: Side, control: str, control_name: str) -> Row:
         low = sum(columns[control]) / len(found)
-        t = (
-            stats.t_interval(columns[name])
-            if len(found) > 1
-            else Interval(columns[name][0], columns[name][0])
-        )
-        return judge(
-            Row(
-                title,
-                sum(columns[name]) / len(found),
-                t,
-                len(found) * QUESTIONS,
-                low,
-                control_name,
-                unit="share",
-            ),
-            side,
-        )
+        return over_seeds(title, columns[name], side, low, control_name, len(found) * QUESTIONS, unit="share")
 
+    plain, tuned = "base model, plain text", "after fine-tuning"
     rows = (
-        row(
-            "assistant answers",
-            "answers, after fine-tuning",
-            "base answers",
-            "above",
-            "base model, plain text",
-        ),
-        row(
-            "assistant right",
-            "answers right, after fine-tuning",
-            "base right",
-            "above",
-            "base model, plain text",
-        ),
-        row("base asks", "writes another question, before", "assistant asks", "above", "after fine-tuning"),
-        row(
-            "base chat answers",
-            "answers, before, asked in chat turns",
-            "assistant answers",
-            "below",
-            "after fine-tuning",
-        ),
+        row("assistant answers", "answers, after fine-tuning", "above", "base answers", plain),
+        row("assistant right", "answers right, after fine-tuning", "above", "base right", plain),
+        row("base asks", "writes another question, before", "above", "assistant asks", tuned),
+        row("base chat answers", "answers, before, asked in chat turns", "below", "assistant answers", tuned),
     )
     return Result("base_continues", "Continuing or answering", rows, meta={"mode": "greedy, float32"})
 

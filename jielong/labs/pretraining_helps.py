@@ -11,10 +11,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from jielong.base import stats
-from jielong.base.result import Interval, Result, Row
+from jielong.base.result import Result, Row
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import judge
+from jielong.labs.verdict import over_seeds
 
 CLAIM = {
     "en": "Fine-tuning from pretrained weights beats fine-tuning from random weights at every size of data.",
@@ -33,33 +32,17 @@ QUESTIONS = 100  # of each of the two kinds
 
 def run(budget: Budget) -> Result:
     """The difference of the shares right, seed by seed, judged against nought."""
-    rows, lines = [], {"pretrained": [], "random": []}  # type: ignore[var-annotated]
+    rows: list[Row] = []
+    lines: dict[str, list[float]] = {"pretrained": [], "random": []}
     for size in SIZES:
-        pairs = [
-            part(budget, ("size", size, seed), partial(measure, budget, size, seed))
-            for seed in budget.seeds
-        ]
+        pairs = [part(budget, ("size", size, seed), partial(measure, budget, size, seed)) for seed in budget.seeds]
         leads = [one["pretrained"] - one["random"] for one in pairs]
         means = {name: sum(one[name] for one in pairs) / len(pairs) for name in lines}
         for name, value in means.items():
             lines[name].append(value)
-        t = stats.t_interval(leads) if len(leads) > 1 else Interval(leads[0], leads[0])
         note = f"pretrained {means['pretrained']:.2f}, random {means['random']:.2f}"
-        rows.append(
-            judge(
-                Row(
-                    f"lead with {size:,} chats",
-                    sum(leads) / len(leads),
-                    t,
-                    len(leads),
-                    0.0,
-                    "no lead",
-                    unit="share right",
-                    note=note,
-                ),
-                "above",
-            )
-        )
+        name = f"lead with {size:,} chats"
+        rows.append(over_seeds(name, leads, "above", 0.0, "no lead", unit="share right", note=note))
     return Result(
         "pretraining_helps",
         "Fine-tuning from pretrained and from random weights",
@@ -78,9 +61,7 @@ def measure(budget: Budget, size: int, seed: int) -> dict[str, float]:
     from jielong.nets.transformer import Transformer
 
     world = stages.curriculum(seed).world
-    questions = world.questions("facts", QUESTIONS, split="asked") + world.questions(
-        "sums", QUESTIONS, split="test"
-    )
+    questions = world.questions("facts", QUESTIONS, split="asked") + world.questions("sums", QUESTIONS, split="test")
     shares = {}
     for start in ("pretrained", "random"):
         loaded = checkpoint.load(stages.base(budget, seed))

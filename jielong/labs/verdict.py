@@ -12,11 +12,13 @@ as known (`check`); rows without a verdict are context. Then, of the whole lab:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from jielong.base import stats
 from jielong.base.errors import UserError
-from jielong.base.result import Result, Row
+from jielong.base.result import Interval, Result, Row
 from jielong.views.verdicts import CONTROL_FAILED, CONTROL_OK, HELD, NOT_HELD, NOT_RUN, PART
 
 Side = Literal["above", "below"]
@@ -28,15 +30,28 @@ def judge(row: Row, side: Side, margin: float = 0.0) -> Row:
     Raises ValueError for a row without control or interval: such a row can claim nothing.
     """
     if row.control is None or row.interval is None:
-        raise ValueError(
-            f"row {row.name!r} has no {'control' if row.control is None else 'interval'} to be judged by"
-        )
-    held = (
-        row.interval.low > row.control + margin
-        if side == "above"
-        else row.interval.high < row.control - margin
-    )
+        raise ValueError(f"row {row.name!r} has no {'control' if row.control is None else 'interval'} to be judged by")
+    held = row.interval.low > row.control + margin if side == "above" else row.interval.high < row.control - margin
     return replace(row, verdict=HELD if held else NOT_HELD)
+
+
+def over_seeds(
+    name: str,
+    values: Sequence[float],
+    side: Side,
+    control: float,
+    control_name: str,
+    n: int = 0,
+    unit: str = "",
+    note: str = "",
+) -> Row:
+    """The mean of one value per seed with Student's interval (one seed: the value alone), judged.
+
+    `n`: how many items stand behind the values, where those are more than the values.
+    """
+    interval = stats.t_interval(values) if len(values) > 1 else Interval(values[0], values[0])
+    mean = sum(values) / len(values)
+    return judge(Row(name, mean, interval, n or len(values), control, control_name, unit=unit, note=note), side)
 
 
 def check(row: Row, low: float = -math.inf, high: float = math.inf) -> Row:
@@ -65,9 +80,7 @@ def verdict(result: Result | None) -> str:
     if PART in given:
         held, missed = held + 1, missed + 1
     if held + missed == 0:
-        raise UserError(
-            f"lab {result.name} judged none of its rows; give one a verdict with judge(row, side)"
-        )
+        raise UserError(f"lab {result.name} judged none of its rows; give one a verdict with judge(row, side)")
     if missed == 0:
         return HELD
     return PART if held else NOT_HELD

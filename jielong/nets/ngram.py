@@ -15,7 +15,7 @@ first tokens are predicted from what documents begin with.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from jielong.base.errors import UserError
-from jielong.base.files import atomic_file
+from jielong.nets.weights import read_one, write_one
 
 FLOOR = 0.1  # no discount below this: every token keeps some probability after every context
 USUAL = (0.5, 1.0, 1.5)  # discounts where the data is too small to estimate them
@@ -114,28 +114,14 @@ class NGram(nn.Module):
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file, whole or not at all."""
-        from safetensors.torch import save_file
-
-        about = {"kind": "ngram", **{k: str(v) for k, v in asdict(self.config).items() if v is not None}}
-        with atomic_file(path) as temporary:
-            save_file(self.state_dict(), temporary, about)
+        write_one(path, "ngram", self.config, self.state_dict())
 
 
 def load(path: Path | str) -> NGram:
     """Read what `save` wrote. Raises UserError for anything else."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            about = file.metadata() or {}
-            if about.get("kind") != "ngram":
-                raise UserError(f"{path} holds no n-gram model")
-            return NGram(
-                NGramConfig(int(about["vocab"]), int(about["order"])),
-                {name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118 (not a mapping)
-            )
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as an n-gram model: {error}") from error
+    return read_one(
+        path, "ngram", lambda about, tensors: NGram(NGramConfig(int(about["vocab"]), int(about["order"])), tensors)
+    )
 
 
 def place_in_document(ids: Tensor, documents: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ model(torch.tensor([[1, 2, 3]]))                   # (1, 3, 512)
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jielong.base.errors import UserError
-from jielong.base.files import atomic_file
 from jielong.nets.ngram import place_in_document
+from jielong.nets.weights import read_one, write_one
 
 CELLS = ("elman", "gru", "lstm")
 QUERIES = 32  # positions whose additive scores are computed at a time; bounds memory, changes nothing else
@@ -132,11 +132,7 @@ class RNN(nn.Module):
 
     def save(self, path: Path | str) -> None:
         """Write one safetensors file, whole or not at all."""
-        from safetensors.torch import save_file
-
-        about = {"kind": "rnn", **{k: str(v) for k, v in asdict(self.config).items() if v is not None}}
-        with atomic_file(path) as temporary:
-            save_file({k: v.contiguous() for k, v in self.state_dict().items()}, temporary, about)
+        write_one(path, "rnn", self.config, self.state_dict())
 
 
 class Attention(nn.Module):
@@ -173,16 +169,11 @@ class Attention(nn.Module):
 
 def load(path: Path | str) -> RNN:
     """Read what `RNN.save` wrote. Raises UserError for anything else."""
-    from safetensors import SafetensorError, safe_open
+    return read_one(path, "rnn", _build)
 
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            about: dict[str, Any] = file.metadata() or {}
-            if about.get("kind") != "rnn":
-                raise UserError(f"{path} holds no recurrent network")
-            numbers = {name: int(about[name]) for name in ("vocab", "dim", "layers")}
-            model = RNN(RNNConfig(**numbers, cell=about["cell"], attend=about["attend"] == "True"), seed=None)
-            model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be read as a recurrent network: {error}") from error
+
+def _build(about: dict[str, Any], tensors: dict[str, Tensor]) -> RNN:
+    numbers = {name: int(about[name]) for name in ("vocab", "dim", "layers")}
+    model = RNN(RNNConfig(**numbers, cell=about["cell"], attend=about["attend"] == "True"), seed=None)
+    model.load_state_dict(tensors)
     return model

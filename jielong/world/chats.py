@@ -18,8 +18,9 @@ from jielong.world import facts
 from jielong.world.check import check as check_value
 from jielong.world.check import contains, is_refusal, mentioned, normal
 from jielong.world.draws import langs, rows
+from jielong.world.kit import as_chat, distinct
 from jielong.world.names import Person
-from jielong.world.text import Chat, Message, Origin, Question
+from jielong.world.text import Chat, Origin, Question
 from jielong.world.values import FIELDS
 
 if TYPE_CHECKING:
@@ -181,21 +182,6 @@ def items(
             yield make(world, kind, choose(tongues, row[0]), split, row[1:])
 
 
-def different(questions: Iterator[Question], n: int) -> list[Question]:
-    """The first `n` with different prompts."""
-    found: dict[str, Question] = {}
-    for question in questions:
-        if len(found) == n:
-            break
-        found.setdefault(question.prompt, question)
-    return list(found.values())
-
-
-def as_chat(question: Question) -> Chat:
-    """A question and its answer as one conversation."""
-    return Chat((Message("user", question.prompt), Message("assistant", question.answer)), question.origin)
-
-
 def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Chat]:
     """One request and its reply."""
     return map(as_chat, items(MAKERS, world, kind, n, split, lang, "chats", draw))
@@ -203,7 +189,7 @@ def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | No
 
 def questions(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> list[Question]:
     """Different requests."""
-    return different(items(MAKERS, world, kind, 20 * n + 200, split, lang, "questions", draw), n)
+    return distinct(items(MAKERS, world, kind, 20 * n + 200, split, lang, "questions", draw), n)
 
 
 def check(world: World, question: Question, reply: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from jielong.world.draws import langs, shuffled, stream
-from jielong.world.text import Chat, Message, Origin, Question, Text
+from jielong.world.draws import shuffled, stream
+from jielong.world.kit import as_chat, even, every, replies
+from jielong.world.text import Chat, Origin, Question, Text
 
 if TYPE_CHECKING:
     from jielong.world.world import World
@@ -177,7 +178,7 @@ def _table(lang: str) -> tuple[Text, ...]:
 
 
 @lru_cache(maxsize=8)
-def _questions(lang: str, split: str) -> tuple[Question, ...]:
+def _questions(split: str, lang: str) -> tuple[Question, ...]:
     made = []
     for i, pair in enumerate(KNOWN):
         statement, plain, late, accept = pair[lang == "zh"]
@@ -189,37 +190,31 @@ def _questions(lang: str, split: str) -> tuple[Question, ...]:
 
 def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Text]:
     """One statement a document, each as likely."""
-    every = [text for each in langs(lang) for text in _table(each)]
-    return stream(n, every, world.seed, kind, split, lang or "", draw)
+    return stream(n, every(_table, lang), world.seed, kind, split, lang or "", draw)
 
 
 def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Chat]:
     """One question and its reply."""
-    table = [
-        Chat((Message("user", q.prompt), Message("assistant", q.answer)), q.origin)
-        for each in langs(lang)
-        for q in _questions(each, split)
-    ]
-    return stream(n, table, world.seed, kind, "chats", split, lang or "", draw)
+    table = every(partial(_questions, split), lang)
+    return map(as_chat, stream(n, table, world.seed, kind, "chats", split, lang or "", draw))
 
 
 def questions(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> list[Question]:
     """Different questions in random order."""
-    every = [q for each in langs(lang) for q in _questions(each, split)]
-    return shuffled(n, every, world.seed, kind, "questions", split, lang or "", draw)
+    table = every(partial(_questions, split), lang)
+    return shuffled(n, table, world.seed, kind, "questions", split, lang or "", draw)
 
 
 def answer(world: World, prompt: str) -> str | None:
     """The oracle: the statement behind a question."""
-    for lang in ("en", "zh"):
-        for split in ("train", "test"):
-            for question in _questions(lang, split):
-                if question.prompt == prompt:
-                    return question.answer
-    return None
+    return _answers().get(prompt)
+
+
+@lru_cache(maxsize=1)
+def _answers() -> dict[str, str]:
+    return replies(q for split in ("train", "test") for q in every(partial(_questions, split), None))
 
 
 def law(world: World, kind: str, lang: str | None) -> Iterator[tuple[float, str]]:
     """(probability, document)."""
-    every = [t for each in langs(lang) for t in _table(each)]
-    yield from ((1 / len(every), text.text) for text in every)
+    return even(every(_table, lang))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from jielong.base import noise
 from jielong.world.check import is_refusal, normal
-from jielong.world.draws import langs, shuffled, stream
-from jielong.world.text import Chat, Message, Origin, Question, Text
+from jielong.world.draws import shuffled, stream
+from jielong.world.kit import as_chat, even, every, replies
+from jielong.world.text import Chat, Origin, Question, Text
 from jielong.world.values import TOWNS
 
 if TYPE_CHECKING:
@@ -126,24 +127,19 @@ def _questions(seed: int, split: str, lang: str) -> tuple[Question, ...]:
 
 def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Text]:
     """One statement a document, none after the cut-off."""
-    every = [text for each in langs(lang) for text in _texts(world.seed, each)]
-    return stream(n, every, world.seed, kind, "texts", split, lang or "", draw)
+    return stream(n, every(partial(_texts, world.seed), lang), world.seed, kind, "texts", split, lang or "", draw)
 
 
 def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Chat]:
     """One question and its answer."""
-    every = [
-        Chat((Message("user", q.prompt), Message("assistant", q.answer)), q.origin)
-        for each in langs(lang)
-        for q in _questions(world.seed, split, each)
-    ]
-    return stream(n, every, world.seed, kind, "chats", split, lang or "", draw)
+    table = every(partial(_questions, world.seed, split), lang)
+    return map(as_chat, stream(n, table, world.seed, kind, "chats", split, lang or "", draw))
 
 
 def questions(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> list[Question]:
     """Different questions in random order."""
-    every = [q for each in langs(lang) for q in _questions(world.seed, split, each)]
-    return shuffled(n, every, world.seed, kind, "questions", split, lang or "", draw)
+    table = every(partial(_questions, world.seed, split), lang)
+    return shuffled(n, table, world.seed, kind, "questions", split, lang or "", draw)
 
 
 def check(world: World, question: Question, reply: str) -> str:
@@ -159,12 +155,8 @@ def check(world: World, question: Question, reply: str) -> str:
 
 @lru_cache(maxsize=8)
 def _answers(seed: int) -> dict[str, str]:
-    return {
-        q.prompt: q.answer
-        for split in ("train", "test", "asked")
-        for lang in ("en", "zh")
-        for q in _questions(seed, split, lang)
-    }
+    splits = ("train", "test", "asked")
+    return replies(q for split in splits for q in every(partial(_questions, seed, split), None))
 
 
 def answer(world: World, prompt: str) -> str | None:
@@ -174,5 +166,4 @@ def answer(world: World, prompt: str) -> str | None:
 
 def law(world: World, kind: str, lang: str | None) -> Iterator[tuple[float, str]]:
     """(probability, document)."""
-    every = [text for each in langs(lang) for text in _texts(world.seed, each)]
-    yield from ((1 / len(every), text.text) for text in every)
+    return even(every(partial(_texts, world.seed), lang))

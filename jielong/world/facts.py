@@ -7,8 +7,8 @@ training; `test` asks the others in held-out wordings, `asked` the same people a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ import numpy as np
 from jielong.base.errors import UserError
 from jielong.world import facts_en, facts_zh
 from jielong.world.draws import langs, picks, rows, shuffled, stream
+from jielong.world.kit import every
 from jielong.world.names import Person, find_names, strip_names
 from jielong.world.text import Chat, Message, Origin, Question, Text
 from jielong.world.values import FIELDS, RELATIONS
@@ -58,8 +59,8 @@ def ask(name: str, relation: str, lang: str, split: str, wording: int) -> tuple[
 @lru_cache(maxsize=64)
 def _asks(relation: str, lang: str, split: str) -> tuple[tuple[str, str], ...]:
     """(pattern, its name) of each question of a split."""
-    letter, every = "q" if split == "train" else "t", patterns(relation, lang, split)
-    return tuple((pattern, f"{relation}.{lang}.{letter}{i:02d}") for i, pattern in enumerate(every))
+    letter, found = "q" if split == "train" else "t", patterns(relation, lang, split)
+    return tuple((pattern, f"{relation}.{lang}.{letter}{i:02d}") for i, pattern in enumerate(found))
 
 
 def patterns(relation: str, lang: str, split: str) -> tuple[str, ...]:
@@ -97,7 +98,7 @@ def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | No
     """Documents. Splits do not differ in law (statements cover everyone), only in the draws."""
     key = (world.seed, kind, split, lang or "", draw)
     if kind == "facts":
-        return stream(n, sum((table(world, each) for each in langs(lang)), ()), *key)
+        return stream(n, every(partial(table, world), lang), *key)
     if kind == "bios":
         return _bios(world, n, lang, key)
     return _exams(world, n, lang, key)
@@ -149,8 +150,8 @@ def questions(world: World, kind: str, n: int, draw: int, split: str, lang: str 
     """Different questions in random order, at most as many as there are."""
     if kind != "facts":
         raise UserError(f"the kind '{kind}' has no questions; ask for facts")
-    every: Sequence[Question] = sum((prompts(world, each, split) for each in langs(lang)), ())
-    return shuffled(n, every, world.seed, "facts", "questions", split, lang or "", draw)
+    found = every(lambda tongue: prompts(world, tongue, split), lang)
+    return shuffled(n, found, world.seed, "facts", "questions", split, lang or "", draw)
 
 
 def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Chat]:

@@ -7,15 +7,16 @@ about; `test` asks where the named person is not, in held-out wordings; `asked` 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from jielong.world import facts
 from jielong.world.check import check as check_value
 from jielong.world.check import contains, is_refusal, normal
-from jielong.world.draws import langs, shuffled, stream
+from jielong.world.draws import shuffled, stream
+from jielong.world.kit import as_chat, even, every, replies
 from jielong.world.names import Person, find_names
-from jielong.world.text import Chat, Message, Origin, Question, Text
+from jielong.world.text import Chat, Origin, Question, Text
 from jielong.world.values import RELATIONS
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ def _texts(world: World, lang: str) -> tuple[Text, ...]:
     return tuple(
         Text(
             pattern.format(p=p.name(lang), q=q.name(lang)),
-            Origin(
-                "friends", lang, f"{p.id}.friend", f"friend.{lang}.s{i}", "train", p.id, (("friend", q.id),)
-            ),
+            Origin("friends", lang, f"{p.id}.friend", f"friend.{lang}.s{i}", "train", p.id, (("friend", q.id),)),
         )
         for p, q in _pairs(world)
         for i, pattern in enumerate(STATEMENTS[lang])
@@ -94,9 +93,7 @@ def _questions(world: World, split: str, lang: str) -> tuple[Question, ...]:
         for i, pattern in enumerate(QUESTIONS[lang] if split == "train" else HELD_OUT[lang]):
             prompt, reply = pattern.format(p=p.name(lang)), _friend(p, q, lang)
             extra: tuple[tuple[str, object], ...] = (("hops", 1), ("friend", q.id))
-            origin = Origin(
-                "friends", lang, f"{p.id}.friend", f"friend.{lang}.{letter}{i}", split, p.id, extra
-            )
+            origin = Origin("friends", lang, f"{p.id}.friend", f"friend.{lang}.{letter}{i}", split, p.id, extra)
             made.append(Question(prompt, reply, (q.name(lang),), origin))
         for relation, field in RELATIONS.items():
             for i, pattern in enumerate(facts.patterns(relation, lang, split)):
@@ -122,29 +119,19 @@ def _two_hops(p: Person, q: Person, relation: str, lang: str) -> str:
 
 def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Text]:
     """One statement a document, each as likely."""
-    every = [text for each in langs(lang) for text in _texts(world, each)]
-    return stream(n, every, world.seed, kind, "texts", split, lang or "", draw)
+    return stream(n, every(partial(_texts, world), lang), world.seed, kind, "texts", split, lang or "", draw)
 
 
 def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Chat]:
     """One question and its answer."""
-    every = _all_chats(world, split, lang)
-    return stream(n, every, world.seed, kind, "chats", split, lang or "", draw)
-
-
-@lru_cache(maxsize=8)
-def _all_chats(world: World, split: str, lang: str | None) -> tuple[Chat, ...]:
-    return tuple(
-        Chat((Message("user", q.prompt), Message("assistant", q.answer)), q.origin)
-        for each in langs(lang)
-        for q in _questions(world, split, each)
-    )
+    table = every(partial(_questions, world, split), lang)
+    return map(as_chat, stream(n, table, world.seed, kind, "chats", split, lang or "", draw))
 
 
 def questions(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> list[Question]:
     """Different questions in random order."""
-    every = [q for each in langs(lang) for q in _questions(world, split, each)]
-    return shuffled(n, every, world.seed, kind, "questions", split, lang or "", draw)
+    table = every(partial(_questions, world, split), lang)
+    return shuffled(n, table, world.seed, kind, "questions", split, lang or "", draw)
 
 
 def check(world: World, question: Question, reply: str) -> str:
@@ -163,12 +150,8 @@ def check(world: World, question: Question, reply: str) -> str:
 
 @lru_cache(maxsize=4)
 def _answers(world: World) -> dict[str, str]:
-    return {
-        q.prompt: q.answer
-        for split in ("train", "test", "asked")
-        for lang in ("en", "zh")
-        for q in _questions(world, split, lang)
-    }
+    splits = ("train", "test", "asked")
+    return replies(q for split in splits for q in every(partial(_questions, world, split), None))
 
 
 def answer(world: World, prompt: str) -> str | None:
@@ -178,5 +161,4 @@ def answer(world: World, prompt: str) -> str | None:
 
 def law(world: World, kind: str, lang: str | None) -> Iterator[tuple[float, str]]:
     """(probability, document)."""
-    every = [text for each in langs(lang) for text in _texts(world, each)]
-    yield from ((1 / len(every), text.text) for text in every)
+    return even(every(partial(_texts, world), lang))

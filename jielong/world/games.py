@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from jielong.base import noise
 from jielong.world.draws import langs, shuffled
-from jielong.world.kit import Make, as_chat, asked, drawn, judge_choice, lists, origin, pick, side, wording
+from jielong.world.kit import Make, as_chat, asked, drawn, judge_choice, lists, origin, pick, readings, side, wording
 from jielong.world.text import Chat, Question, Text
 from jielong.world.words.games import ANSWERED, FRAME, GOALS, SCENES
 
@@ -136,9 +136,7 @@ def texts(
         yield Text(text, origin("games", tongue, split, f"game.{number}", f"games.{tongue}", extra))
 
 
-def transcript(
-    played: Game, policy: Policy, u: Sequence[float], lang: str
-) -> tuple[str, int, int, tuple[str, ...]]:
+def transcript(played: Game, policy: Policy, u: Sequence[float], lang: str) -> tuple[str, int, int, tuple[str, ...]]:
     """One play from two uniforms for each layer: (text, reward, harm, kinds of harm)."""
     frame, zh, lines, at, reward, harm = FRAME[lang], lang == "zh", [], 0, 0, 0
     tags: list[str] = []
@@ -186,12 +184,10 @@ def check(world: World, question: Question, reply: str) -> str:
 
 def answer(world: World, prompt: str) -> str | None:
     """Reads the game from the prompt, solves it for the goal asked, and names the deed; None if it cannot."""
-    for (goal, lang), wordings in GOALS.items():
-        for template in wordings[0] + wordings[1]:
-            if prompt.endswith("\n" + template):
-                played = read(prompt, lang)
-                chosen = best(played, NO_HARM if goal == "kind" else 0.0)[0]
-                return ANSWERED[lang].format(deed=played[0].actions[chosen].deed[0])
+    for (goal, lang), _ in readings(GOALS, prompt.rpartition("\n")[2]):
+        played = read(prompt, lang)
+        chosen = best(played, NO_HARM if goal == "kind" else 0.0)[0]
+        return ANSWERED[lang].format(deed=played[0].actions[chosen].deed[0])
     return None
 
 

@@ -188,15 +188,14 @@ def _episode(seed: int, u: list[float], lang: str, split: str) -> Question:
     return _write(lang, split, extra, shots, query, right)
 
 
-def _write(
-    lang: str, split: str, extra: dict[str, object], shots: Shots, query: str, right: str
-) -> Question:
+def _write(lang: str, split: str, extra: dict[str, object], shots: Shots, query: str, right: str) -> Question:
     arrow, lines, spans, at = ARROWS[wording(split)], [], [], 0
     for x, y in shots:
         start = at + len(x) + len(arrow)
-        spans.append((start, start + len(y)))
+        at = start + len(y)
+        spans.append((start, at))
         lines.append(f"{x}{arrow}{y}")
-        at += len(lines[-1]) + 1
+        at += 1  # the line's end
     prompt = "\n".join([*lines, f"{query}{arrow.rstrip()}"])
     extra |= {"labels": tuple(spans), "query": query, "shots": len(shots)}
     where = origin("icl", lang, split, f"icl.{extra['task']}", f"icl{arrow.rstrip()}", extra)

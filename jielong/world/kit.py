@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jielong.world.draws import langs, rows, shuffled
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jielong.world.world import World
 
 T = TypeVar("T")
+K = TypeVar("K")
 Make = Callable[[list[float], str], Question]
 
 
@@ -72,6 +73,21 @@ def dealt(n: int, table: Sequence[T], *key: Any) -> Iterator[T]:
         yield from shuffled(len(table), table, *key, deal)[: n - deal * len(table)]
 
 
+def every(table: Callable[[str], Iterable[T]], lang: str | None) -> list[T]:
+    """What a table holds for a language, or for both (None)."""
+    return list(chain.from_iterable(map(table, langs(lang))))
+
+
+def even(texts: Sequence[Text]) -> Iterator[tuple[float, str]]:
+    """The law of documents that are all as likely."""
+    return ((1 / len(texts), text.text) for text in texts)
+
+
+def replies(questions: Iterable[Question]) -> dict[str, str]:
+    """The right reply to each prompt: an oracle for kinds that can ask only so much."""
+    return {question.prompt: question.answer for question in questions}
+
+
 def as_chat(question: Question) -> Chat:
     """A question and its right reply as one conversation."""
     messages = (Message("user", question.prompt), Message("assistant", question.answer))
@@ -103,6 +119,17 @@ def unfill(template: str, text: str, **groups: str) -> dict[str, str] | None:
     """
     found = _pattern(template, tuple(sorted(groups.items()))).fullmatch(text)
     return found.groupdict() if found else None
+
+
+def readings(
+    table: Mapping[K, Sequence[Sequence[str]]], text: str, **groups: str
+) -> Iterator[tuple[K, dict[str, str]]]:
+    """(key, fields) of every pattern of a table, of training or held out, that gives `text`."""
+    for key, patterns in table.items():
+        for template in (*patterns[0], *patterns[1]):
+            found = unfill(template, text, **groups)
+            if found is not None:
+                yield key, found
 
 
 def mentions(reply: str, options: Iterable[str]) -> set[str]:
@@ -148,8 +175,13 @@ def asked(
     world: World, kind: str, n: int, draw: int, split: str, lang: str | None, width: int, make: Make
 ) -> list[Question]:
     """The first n of `drawn` whose prompts differ; fewer where 20 n + 200 draws do not have as many."""
+    return distinct(drawn(world, kind, 20 * n + 200, draw, split, lang, width, make), n)
+
+
+def distinct(questions: Iterable[Question], n: int) -> list[Question]:
+    """The first n whose prompts differ."""
     seen: dict[str, Question] = {}
-    for question in drawn(world, kind, 20 * n + 200, draw, split, lang, width, make):
+    for question in questions:
         if len(seen) >= n:
             break
         seen.setdefault(question.prompt, question)

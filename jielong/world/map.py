@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from jielong.world.draws import langs, shuffled, stream
-from jielong.world.kit import Make, as_chat, asked, drawn, origin, pick, side, unfill, wording
+from jielong.world.kit import Make, as_chat, asked, drawn, origin, pick, readings, side, wording
 from jielong.world.text import Chat, Question, Text
 from jielong.world.words.map import ANSWERED, ASKED, DIRECTIONS, NUMBERS, PLACES, TOLD
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 SIZE = 16
 NEAR = 7
 HELD = 0.2
-ASKS = ("direction", "distance", "offset")
+SHORT = {"direction": "way", "distance": "count", "offset": "of"}  # what is asked: the word that answers it
+ASKS = tuple(SHORT)
 Pair = tuple[int, int]
 
 
@@ -102,28 +103,23 @@ def _maker(world: World, split: str) -> Make:
         a, b = pair if u[2] < 0.5 else pair[::-1]
         ask = pick(ASKS, u[3])
         chosen = int(u[4] * len(ASKED[ask, lang][late]))
-        steps = offset(plan, a, b)
-        streets = sum(n for n, _ in steps)
+        words, steps = _words(world.seed, a, b, lang), offset(plan, a, b)
         extra = {"ask": ask, "pair": group, "a": PLACES[a][0], "b": PLACES[b][0], "offset": steps,
-                 "way": tuple(way for _, way in steps), "streets": streets}  # fmt: skip
-        count, of = _count(streets, lang), _of(steps, lang)
-        short = {"direction": way_of(steps, lang), "distance": count, "offset": of}
-        prompt = ASKED[ask, lang][late][chosen].format(**_names(a, b, lang))
+                 "way": tuple(way for _, way in steps), "streets": sum(n for n, _ in steps)}  # fmt: skip
+        prompt = ASKED[ask, lang][late][chosen].format_map(words)
         where = origin("map", lang, split, f"map.{a}.{b}", f"map.{ask}.{lang}.{late:d}.{chosen}", extra)
-        return Question(prompt, _reply(plan, ask, a, b, lang), (short[ask],), where)
+        return Question(prompt, ANSWERED[ask, lang].format_map(words), (words[SHORT[ask]],), where)
 
     return make
 
 
 def answer(world: World, prompt: str) -> str | None:
     """The right reply to any question of the map's wordings about any two places, or None."""
-    plan = town(world.seed)
-    for (ask, lang), wordings in ASKED.items():
+    for (ask, lang), found in readings(ASKED, prompt):
         index = {place[lang == "zh"]: i for i, place in enumerate(PLACES)}
-        for template in wordings[0] + wordings[1]:
-            found = unfill(template, prompt)
-            if found and found["a"] in index and found["b"] in index and found["a"] != found["b"]:
-                return _reply(plan, ask, index[found["a"]], index[found["b"]], lang)
+        if found["a"] in index and found["b"] in index and found["a"] != found["b"]:
+            words = _words(world.seed, index[found["a"]], index[found["b"]], lang)
+            return ANSWERED[ask, lang].format_map(words)
     return None
 
 
@@ -218,16 +214,18 @@ def way_of(steps: tuple[tuple[int, str], ...], lang: str) -> str:
     return "-".join(names) if lang == "en" else "".join(_zh(way) for way in reversed(names))
 
 
-def _names(a: int, b: int, lang: str) -> dict[str, str]:
-    return {"a": PLACES[a][lang == "zh"], "b": PLACES[b][lang == "zh"]}
-
-
-def _reply(plan: Town, ask: str, a: int, b: int, lang: str) -> str:
-    steps = offset(plan, a, b)
-    count = _count(sum(n for n, _ in steps), lang)
-    return ANSWERED[ask, lang].format(
-        **_names(a, b, lang), way=way_of(steps, lang), of=_of(steps, lang), count=count
-    )
+@lru_cache(maxsize=1 << 14)
+def _words(seed: int, a: int, b: int, lang: str) -> dict[str, str]:
+    """What can be said of place a as seen from place b (shared by all callers: not to be changed)."""
+    steps = offset(town(seed), a, b)
+    return {
+        "a": PLACES[a][lang == "zh"],
+        "b": PLACES[b][lang == "zh"],
+        "way": way_of(steps, lang),
+        "of": _of(steps, lang),
+        "walk": _walk(steps, lang),
+        "count": _count(sum(n for n, _ in steps), lang),
+    }
 
 
 @lru_cache(maxsize=32)
@@ -237,10 +235,9 @@ def _sentences(seed: int, part: str, tongues: tuple[str, ...]) -> tuple[Text, ..
     for lang in tongues:
         for pair in plan.told if part == "train" else plan.held:
             for a, b in (pair, pair[::-1]):
-                steps = offset(plan, a, b)
-                extra = {"a": PLACES[a][0], "b": PLACES[b][0], "offset": steps}
+                words = _words(seed, a, b, lang)
+                extra = {"a": PLACES[a][0], "b": PLACES[b][0], "offset": offset(plan, a, b)}
                 for i, template in enumerate(TOLD[lang]):
-                    text = template.format(**_names(a, b, lang), of=_of(steps, lang), walk=_walk(steps, lang))
                     where = origin("map", lang, part, f"map.{a}.{b}", f"map.{lang}.{i}", extra)
-                    found.append(Text(text, where))
+                    found.append(Text(template.format_map(words), where))
     return tuple(found)

@@ -30,6 +30,7 @@ from jielong.world.kit import (
     lists,
     origin,
     pick,
+    readings,
     several,
     side,
     unfill,
@@ -187,11 +188,9 @@ def answer(world: World, prompt: str) -> str | None:
         events = [_read(line, lang) for line in lines[:-1]]
         if events and None not in events:
             room = play([event for event in events if event])
-            for (ask, tongue), wordings in ASKED.items():
-                for template in wordings[0] + wordings[1] if tongue == lang else ():
-                    found = unfill(template, lines[-1], **_groups(lang))
-                    if found:
-                        return ANSWERED[ask, lang].format(**found, c=room.where(ask, **found))
+            for (ask, tongue), found in readings(ASKED, lines[-1], **_groups(lang)):
+                if tongue == lang:
+                    return ANSWERED[ask, lang].format(**found, c=room.where(ask, **found))
     return None
 
 

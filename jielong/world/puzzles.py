@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import combinations_with_replacement, permutations
 from typing import TYPE_CHECKING
 
 from jielong.base import noise
+from jielong.world import tools
 from jielong.world.check import is_refusal, normal
-from jielong.world.draws import langs, shuffled, stream
-from jielong.world.text import Chat, Message, Origin, Question
+from jielong.world.draws import shuffled, stream
+from jielong.world.kit import as_chat, every
+from jielong.world.text import Chat, Origin, Question
 
 if TYPE_CHECKING:
     from jielong.world.world import World
@@ -25,7 +27,6 @@ ASK = {
     "zh": ("用{a}、{b}和{c}算出{t}。", "請用{a}、{b}、{c}做出{t}。"),
 }
 HIGHEST = 30
-_TOKEN = re.compile(r"\d+|[-+*()]")
 
 
 @lru_cache(maxsize=1)
@@ -51,44 +52,11 @@ def _expressions(numbers: tuple[int, ...]) -> Iterator[str]:
 
 
 def evaluate(text: str) -> int | None:
-    """The value of an expression of + - * and brackets, or None if it is not one.
-
-    Recursive descent: sum = product (+|- product)*; product = factor (* factor)*; factor = number | (sum).
-    """
-    tokens = _TOKEN.findall(text)
-    if "".join(tokens) != re.sub(r"\s", "", text) or len(tokens) > 40:
-        return None
+    """The value of an expression, or None if it is not one."""
     try:
-        value, rest = _sum(tokens)
-    except (IndexError, ValueError):
+        return tools.evaluate(text)
+    except ValueError:
         return None
-    return None if rest else value
-
-
-def _sum(tokens: list[str]) -> tuple[int, list[str]]:
-    value, rest = _product(tokens)
-    while rest and rest[0] in "+-":
-        sign = 1 if rest[0] == "+" else -1
-        term, rest = _product(rest[1:])
-        value += sign * term
-    return value, rest
-
-
-def _product(tokens: list[str]) -> tuple[int, list[str]]:
-    value, rest = _factor(tokens)
-    while rest and rest[0] == "*":
-        factor, rest = _factor(rest[1:])
-        value *= factor
-    return value, rest
-
-
-def _factor(tokens: list[str]) -> tuple[int, list[str]]:
-    if tokens[0] != "(":
-        return int(tokens[0]), tokens[1:]
-    value, rest = _sum(tokens[1:])
-    if rest[0] != ")":
-        raise ValueError("a bracket is not closed")
-    return value, rest[1:]
 
 
 @lru_cache(maxsize=16)
@@ -113,23 +81,14 @@ def _table(seed: int, split: str, lang: str) -> tuple[Question, ...]:
 
 def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Chat]:
     """One puzzle and one solution."""
-    every = _all_chats(world.seed, split, lang)
-    return stream(n, every, world.seed, kind, "chats", split, lang or "", draw)
-
-
-@lru_cache(maxsize=8)
-def _all_chats(seed: int, split: str, lang: str | None) -> tuple[Chat, ...]:
-    return tuple(
-        Chat((Message("user", q.prompt), Message("assistant", q.answer)), q.origin)
-        for each in langs(lang)
-        for q in _table(seed, split, each)
-    )
+    table = every(partial(_table, world.seed, split), lang)
+    return map(as_chat, stream(n, table, world.seed, kind, "chats", split, lang or "", draw))
 
 
 def questions(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> list[Question]:
     """Different puzzles in random order."""
-    every = [q for each in langs(lang) for q in _table(world.seed, split, each)]
-    return shuffled(n, every, world.seed, kind, "questions", split, lang or "", draw)
+    table = every(partial(_table, world.seed, split), lang)
+    return shuffled(n, table, world.seed, kind, "questions", split, lang or "", draw)
 
 
 def check(world: World, question: Question, reply: str) -> str:
@@ -139,9 +98,7 @@ def check(world: World, question: Question, reply: str) -> str:
     if not found:
         return "refused" if is_refusal(text) else "nonsense"
     used = sorted(int(each) for each in re.findall(r"\d+", found[0]))
-    right = used == sorted(question.origin.get("numbers")) and evaluate(found[0]) == question.origin.get(
-        "target"
-    )
+    right = used == sorted(question.origin.get("numbers")) and evaluate(found[0]) == question.origin.get("target")
     return "right" if right else "wrong"
 
 

@@ -11,7 +11,8 @@ those of `secrets`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import product
 from typing import TYPE_CHECKING
 
 from jielong.base import noise
@@ -20,6 +21,7 @@ from jielong.world import facts
 from jielong.world import guild_words as words
 from jielong.world.draws import langs, picks, shuffled, stream
 from jielong.world.facts import NAMES
+from jielong.world.kit import even, every, replies
 from jielong.world.names import full_name, unknown
 from jielong.world.text import Chat, Message, Origin, Question, Text
 from jielong.world.values import FIELDS, RELATIONS
@@ -94,8 +96,7 @@ def law(world: World, kind: str, lang: str | None) -> Iterator[tuple[float, str]
     """(probability, document) of `guilds` and `secrets`."""
     if kind not in ("guilds", "secrets"):
         raise UserError(f"the entropy of '{kind}' is not known exactly; ask for guilds")
-    every = _statements(world, kind, lang)
-    yield from ((1 / len(every), text.text) for text in every)
+    return even(_statements(world, kind, lang))
 
 
 @lru_cache(maxsize=32)
@@ -133,8 +134,7 @@ def questions(world: World, kind: str, n: int, draw: int, split: str, lang: str 
     if kind == "secrets":
         raise UserError("the kind 'secrets' has no questions; ask for forbidden")
     if kind != "unknown":
-        every = [q for each in langs(lang) for q in _guild_questions(world, kind, split, each)]
-        return shuffled(n, every, *key)
+        return shuffled(n, every(partial(_guild_questions, world, kind, split), lang), *key)
     made: list[Question] = []
     seen = set()
     for tongue, pair, relation, wording, _, _ in _unknown_draws(world, 4 * n, split, lang, key):
@@ -182,9 +182,7 @@ def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | No
     return _guild_chats(world, kind, n, split, lang, key)
 
 
-def _unknown_chats(
-    world: World, n: int, split: str, lang: str | None, key: tuple[object, ...]
-) -> Iterator[Chat]:
+def _unknown_chats(world: World, n: int, split: str, lang: str | None, key: tuple[object, ...]) -> Iterator[Chat]:
     known = facts.asked_people(world, split)
     choices = picks(n, [len(known)], *key, "known")
     draws = _unknown_draws(world, n, split, lang, key)
@@ -222,26 +220,20 @@ def _guild_chats(
 @lru_cache(maxsize=64)
 def _near(world: World, split: str, lang: str, kin: int) -> tuple[Question, ...]:
     """Twins by kinship: other guilds' recipes (0, 1), what else the secret's guild has (2), the rest."""
-    every = _guild_questions(world, "twins", split, lang)
+    twins = _guild_questions(world, "twins", split, lang)
     own = f"g{SECRET:02d}"
     if kin < 2:
-        return tuple(q for q in every if q.origin.get("field") == "ingredient")
+        return tuple(q for q in twins if q.origin.get("field") == "ingredient")
     if kin == 2:
-        return tuple(q for q in every if q.origin.fact.startswith(own))
-    return tuple(
-        q for q in every if q.origin.get("field") != "ingredient" and not q.origin.fact.startswith(own)
-    )
+        return tuple(q for q in twins if q.origin.fact.startswith(own))
+    return tuple(q for q in twins if q.origin.get("field") != "ingredient" and not q.origin.fact.startswith(own))
 
 
 @lru_cache(maxsize=8)
 def _answers(world: World) -> dict[str, str]:
-    return {
-        q.prompt: q.answer
-        for kind in ("forbidden", "twins")
-        for split in ("train", "test")
-        for lang in ("en", "zh")
-        for q in _guild_questions(world, kind, split, lang)
-    }
+    pairs = product(("forbidden", "twins"), ("train", "test"))
+    tables = [partial(_guild_questions, world, kind, split) for kind, split in pairs]
+    return replies(q for table in tables for q in every(table, None))
 
 
 def answer(world: World, prompt: str) -> str | None:

@@ -10,16 +10,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from jielong.base.errors import UserError
 from jielong.world import facts
 from jielong.world.bopomofo import spell
-from jielong.world.draws import langs, shuffled, stream
+from jielong.world.draws import shuffled, stream
 from jielong.world.facts import NAMES, WORDINGS, render
+from jielong.world.kit import as_chat, even, every
 from jielong.world.names import GROUPS, Person, apart, make_values
-from jielong.world.text import Chat, Message, Origin, Question, Text
+from jielong.world.text import Chat, Origin, Question, Text
 from jielong.world.values import FIELDS, RELATIONS
 
 if TYPE_CHECKING:
@@ -141,32 +142,28 @@ def _spelt_questions(world: World, split: str) -> tuple[Question, ...]:
 
 def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Text]:
     """One statement a document, each as likely."""
-    every: Sequence[Text] = [text for each in langs(lang) for text in _texts(world, kind, each)]
-    return stream(n, _some(every, kind, lang), world.seed, kind, "texts", split, lang or "", draw)
+    table = _some(every(partial(_texts, world, kind), lang), kind, lang)
+    return stream(n, table, world.seed, kind, "texts", split, lang or "", draw)
 
 
 def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Chat]:
     """One question and its answer; groups that training must not ask about have none."""
     if kind in ("onetemplate", "onelang"):
         raise UserError(f"the kind '{kind}' has no chats: its people are only asked about in tests")
-    every = [
-        Chat((Message("user", q.prompt), Message("assistant", q.answer)), q.origin)
-        for each in langs(lang)
-        for q in _questions(world, kind, split, each)
-    ]
-    return stream(n, _some(every, kind, lang), world.seed, kind, "chats", split, lang or "", draw)
+    table = _some(every(partial(_questions, world, kind, split), lang), kind, lang)
+    return map(as_chat, stream(n, table, world.seed, kind, "chats", split, lang or "", draw))
 
 
 def questions(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> list[Question]:
     """Different questions in random order."""
-    every = [q for each in langs(lang) for q in _questions(world, kind, split, each)]
-    return shuffled(n, _some(every, kind, lang), world.seed, kind, "questions", split, lang or "", draw)
+    table = _some(every(partial(_questions, world, kind, split), lang), kind, lang)
+    return shuffled(n, table, world.seed, kind, "questions", split, lang or "", draw)
 
 
-def _some(every: Sequence[T], kind: str, lang: str | None) -> Sequence[T]:
-    if not every:
+def _some(table: Sequence[T], kind: str, lang: str | None) -> Sequence[T]:
+    if not table:
         raise UserError(f"the kind '{kind}' says nothing in '{lang}'; ask for the other language")
-    return every
+    return table
 
 
 def answer(world: World, prompt: str) -> str | None:
@@ -179,12 +176,7 @@ def answer(world: World, prompt: str) -> str | None:
     if read is None:
         return None
     name, relation, lang = read
-    found = [
-        person
-        for group in GROUPS
-        for person in members(world.seed, group)
-        if (person.first, person.last) == name
-    ]
+    found = [person for group in GROUPS for person in members(world.seed, group) if (person.first, person.last) == name]
     told = [facts.reply(person, relation, lang) for person in found]
     if len(told) == 2:
         return render(BOTH[lang].replace("{x}", told[0]).replace("{y}", told[1]), found[0].name(lang), "")
@@ -193,5 +185,4 @@ def answer(world: World, prompt: str) -> str | None:
 
 def law(world: World, kind: str, lang: str | None) -> Iterator[tuple[float, str]]:
     """(probability, document)."""
-    every = [text for each in langs(lang) for text in _texts(world, kind, each)]
-    yield from ((1 / len(every), text.text) for text in _some(every, kind, lang))
+    return even(_some(every(partial(_texts, world, kind), lang), kind, lang))

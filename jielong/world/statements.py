@@ -11,12 +11,11 @@ to be probed, not to be learnt; where a model is to learn from it, use the quest
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from jielong.world.draws import langs
 from jielong.world.facts import asked_people, by_name
-from jielong.world.kit import as_chat, judge_choice, lists, origin, pick, unfill, wording
+from jielong.world.kit import as_chat, judge_choice, lists, origin, pick, readings, unfill, wording
 from jielong.world.names import Person, find_names
 from jielong.world.text import Chat, Question, Text
 from jielong.world.values import FIELDS, RELATIONS
@@ -62,11 +61,9 @@ def check(world: World, question: Question, reply: str) -> str:
 
 def answer(world: World, prompt: str) -> str | None:
     """The verdict on a prompt that asks whether a statement about known people is true, or None."""
-    for lang, wordings in ASKED.items():
-        for template in wordings[0] + wordings[1]:
-            if found := unfill(template, prompt):
-                truth = judge(world, found["s"], lang)
-                return None if truth is None else VERDICTS[lang][truth]
+    for lang, found in readings(ASKED, prompt):
+        truth = judge(world, found["s"], lang)
+        return None if truth is None else VERDICTS[lang][truth]
     return None
 
 
@@ -100,13 +97,8 @@ def _asked(world: World, n: int, draw: int, split: str, lang: str | None) -> Ite
         yield Question(prompt, VERDICTS[where.lang][label], ACCEPTED[where.lang][label], where)
 
 
-@lru_cache(maxsize=16)
-def _people(world: World, split: str) -> list[Person]:
-    return asked_people(world, split)
-
-
 def _statement(world: World, u: list[float], lang: str, split: str, label: bool, k: int) -> Text:
-    form, people = pick(FORMS, u[0]), _people(world, split)
+    form, people = pick(FORMS, u[0]), asked_people(world, split)
     joined = form in JOINED
     # The first clause decides: what stands beside it is true in a conjunction and false in a disjunction
     # half of the time each way round, so that neither place nor number of clauses gives the label away.
@@ -123,9 +115,7 @@ def _statement(world: World, u: list[float], lang: str, split: str, label: bool,
     return Text(text, origin("statements", lang, split, first[1], f"statements.{form}.{lang}", extra))
 
 
-def _clause(
-    people: list[Person], u: list[float], lang: str, split: str, label: bool, negated: bool
-) -> tuple[str, str]:
+def _clause(people: list[Person], u: list[float], lang: str, split: str, label: bool, negated: bool) -> tuple[str, str]:
     """(a clause that is true or false as `label` says, its fact)."""
     person, relation = pick(people, u[0]), pick(NAMES, u[1])
     clauses = CLAUSES[lang][relation]

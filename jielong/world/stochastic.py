@@ -25,8 +25,8 @@ from jielong.world.kit import (
     judge_choice,
     origin,
     pick,
+    readings,
     sampled,
-    unfill,
     wording,
 )
 from jielong.world.text import Chat, Question, Text
@@ -63,9 +63,7 @@ def probability(world: World, x: str, lang: str = "en") -> dict[str, float]:
     return {words[i][lang == "zh"]: chance / WHOLE for i, chance in table[x]}
 
 
-def prompts(
-    world: World, split: str = "train", lang: str | None = None
-) -> Iterator[tuple[str, str, dict[str, float]]]:
+def prompts(world: World, split: str = "train", lang: str | None = None) -> Iterator[tuple[str, str, dict[str, float]]]:
     """(condition, text up to where the outcome begins, p(y|x)) for every condition and wording of a split."""
     for tongue, x in product(langs(lang), conditions()):
         law_of_y = probability(world, x, tongue)
@@ -137,10 +135,8 @@ def answer(world: World, prompt: str) -> str | None:
     for table, likeliest in ((LIKELIEST, True), (HOW_LIKELY, False)):
         for (family, lang), wordings in table.items():
             ys = {y[lang == "zh"]: i for i, y in enumerate(OUTCOMES[family])}
-            for template in wordings[0] + wordings[1]:
-                found = unfill(template, prompt, y="|".join(ys))
-                x = index.get((family, lang, found["x"])) if found else None
-                if found and x:
+            for _, found in readings({family: wordings}, prompt, y="|".join(ys)):
+                if x := index.get((family, lang, found["x"])):
                     y = _chances(world.seed)[x][0][0] if likeliest else ys[found["y"]]
                     return _reply(world, x, y, lang, likeliest)[0]
     return None
@@ -178,9 +174,7 @@ def _chances(seed: int) -> dict[str, tuple[tuple[int, int], ...]]:
 
 
 @lru_cache(maxsize=16)
-def _observations(
-    seed: int, split: str, tongues: tuple[str, ...]
-) -> tuple[tuple[Text, ...], tuple[float, ...]]:
+def _observations(seed: int, split: str, tongues: tuple[str, ...]) -> tuple[tuple[Text, ...], tuple[float, ...]]:
     """Every observation that can be told, and its weight."""
     found, weights, late = [], [], wording(split)
     for lang, (x, ys) in product(tongues, _chances(seed).items()):

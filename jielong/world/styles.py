@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from jielong.world import chat_words as words
 from jielong.world import facts
-from jielong.world.chats import as_chat, choose, different, items
+from jielong.world.chats import choose, items
 from jielong.world.check import check as check_value
 from jielong.world.check import is_refusal, normal
+from jielong.world.kit import as_chat, distinct
 from jielong.world.text import Chat, Origin, Question
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def chats(world: World, kind: str, n: int, draw: int, split: str, lang: str | No
 
 def questions(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> list[Question]:
     """Different questions."""
-    return different(items(MAKERS, world, kind, 3 * n + 200, split, lang, "questions", draw), n)
+    return distinct(items(MAKERS, world, kind, 3 * n + 200, split, lang, "questions", draw), n)
 
 
 def check(world: World, question: Question, reply: str) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import islice
+from functools import cached_property, lru_cache
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from jielong.base import noise
@@ -68,15 +68,12 @@ LOW, HIGH = 10, 99
 
 def steps(a: int, b: int, lang: str) -> str:
     """The reply in steps: "7+8=15, 4+3+1=8, so 85." for 47+38; a missing digit counts as 0."""
-    lines, carry, done = [], 0, ""
-    longest = max(len(str(a)), len(str(b)))
-    for place in range(longest):
-        x, y = a // 10**place % 10, b // 10**place % 10
-        total = x + y + carry
+    lines, carry = [], 0
+    for x, y in zip_longest(reversed(str(a)), reversed(str(b)), fillvalue="0"):
+        total = int(x) + int(y) + carry
         lines.append(f"{x}+{y}+1={total}" if carry else f"{x}+{y}={total}")
-        carry = total // 10 if place < longest - 1 else 0
-        done = str(total if place == longest - 1 else total % 10) + done
-    return "，".join(lines) + f"，所以是{done}。" if lang == "zh" else ", ".join(lines) + f", so {done}."
+        carry = total // 10
+    return "，".join(lines) + f"，所以是{a + b}。" if lang == "zh" else ", ".join(lines) + f", so {a + b}."
 
 
 @lru_cache(maxsize=8)
@@ -131,24 +128,27 @@ class Sums(Sequence[Item]):
     tongues: tuple[str, ...]
     line: bool
 
-    @property
-    def wordings(self) -> int:
-        return 1 if self.line else len(wordings(self.kind, "en", self.split))
+    @cached_property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """The operands of the split."""
+        return pairs(self.seed, self.split == "test")
+
+    @cached_property
+    def wordings(self) -> list[tuple[str, ...]]:
+        """The patterns of each language, equally many."""
+        if self.line:
+            return [(LINE[tongue][self.kind == "sums_direct"],) for tongue in self.tongues]
+        return [wordings(self.kind, tongue, self.split) for tongue in self.tongues]
 
     def __len__(self) -> int:
-        return len(self.tongues) * len(pairs(self.seed, self.split == "test")) * self.wordings
+        return len(self.tongues) * len(self.pairs) * len(self.wordings[0])
 
     def __getitem__(self, place: Any) -> Any:
-        every = pairs(self.seed, self.split == "test")
-        place, wording = divmod(place, self.wordings)
-        which, number = divmod(place, len(every))
-        (a, b), tongue = every[number], self.tongues[which]
-        told = reply(self.kind, a, b, tongue)
-        if self.line:
-            prompt = LINE[tongue][self.kind == "sums_direct"].format(a=a, b=b)
-        else:
-            prompt = wordings(self.kind, tongue, self.split)[wording].format(a=a, b=b)
-        return tongue, prompt, told, a + b, (("a", a), ("b", b))
+        place, wording = divmod(place, len(self.wordings[0]))
+        which, number = divmod(place, len(self.pairs))
+        (a, b), tongue = self.pairs[number], self.tongues[which]
+        prompt = self.wordings[which][wording].format(a=a, b=b)
+        return tongue, prompt, reply(self.kind, a, b, tongue), a + b, (("a", a), ("b", b))
 
 
 def _drawn_items(kind: str, split: str, lang: str | None, key: tuple[object, ...]) -> Iterator[Item]:
@@ -177,14 +177,10 @@ def _chain_items(world: World, split: str, lang: str | None, key: tuple[object, 
 def chain(a: int, b: int, c: int, lang: str) -> str:
     """The reply to a + b - c."""
     first, second = f"{a}+{b}={a + b}", f"{a + b}-{c}={a + b - c}"
-    return (
-        f"{first}，{second}，所以是{a + b - c}。" if lang == "zh" else f"{first}, {second}, so {a + b - c}."
-    )
+    return f"{first}，{second}，所以是{a + b - c}。" if lang == "zh" else f"{first}, {second}, so {a + b - c}."
 
 
-def _items(
-    world: World, kind: str, n: int, draw: int, split: str, lang: str | None, use: str
-) -> Iterator[Item]:
+def _items(world: World, kind: str, n: int, draw: int, split: str, lang: str | None, use: str) -> Iterator[Item]:
     key = (world.seed, kind, use, split, lang or "", draw)
     if kind == "sums_long":
         return islice(_drawn_items(kind, split, lang, key), n)
@@ -205,9 +201,7 @@ def _document(item: Item) -> str:
 def texts(world: World, kind: str, n: int, draw: int, split: str, lang: str | None) -> Iterator[Text]:
     """Documents: a sum and its steps, "47+38: 7+8=15, 4+3+1=8, so 85."; each of a split as likely."""
     if kind in ("sums", "sums_direct"):
-        return stream(
-            n, _lines(world.seed, kind, split, langs(lang)), world.seed, kind, split, lang or "", draw
-        )
+        return stream(n, _lines(world.seed, kind, split, langs(lang)), world.seed, kind, split, lang or "", draw)
     items = _items(world, kind, n, draw, split, lang, "texts")
     return (Text(_document(item), _origin(kind, split, item)) for item in items)
 

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from jielong.world.draws import langs, shuffled
@@ -55,8 +56,13 @@ class Task:
 
 def towns(world: World, split: str) -> tuple[tuple[str, str], ...]:
     """The towns of a split; a fifth is held out."""
-    order, cut = shuffled(len(TOWNS), TOWNS, world.seed, "transcripts", "towns"), len(TOWNS) // 5
-    return tuple(order[:cut] if side(split) == "test" else order[cut:])
+    return _towns(world.seed, side(split))
+
+
+@lru_cache(maxsize=16)
+def _towns(seed: int, part: str) -> tuple[tuple[str, str], ...]:
+    order, cut = shuffled(len(TOWNS), TOWNS, seed, "transcripts", "towns"), len(TOWNS) // 5
+    return tuple(order[:cut] if part == "test" else order[cut:])
 
 
 def problems(world: World, chat: Chat) -> list[str]:

@@ -1,4 +1,4 @@
-"""`train lm`, `train sft` and `demo` from the command line, small: real files, wrong files, and what they leave."""
+"""`train lm` and `train sft` from the command line, small: real files, wrong files, and what they leave."""
 
 from __future__ import annotations
 
@@ -119,22 +119,3 @@ def test_nothing_to_train_on(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -
 def test_dry_run_leaves_nothing(text: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "train", "lm", "--data", text, "--minutes", "2", "--dry-run", "--json")
     assert code == 0 and json.loads(out)["config"]["dim"] % 32 == 0 and not Path("runs").exists()
-
-
-def test_a_demo_of_seconds(in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from jielong.train import curriculum
-
-    small = curriculum.Curriculum(people=12, vocab=600, texts=900, chats=500)
-    monkeypatch.setattr(curriculum, "curriculum", lambda minutes, seed=0: small)
-    code, out, err = run(capsys, "demo", "--minutes", "0.02", "--questions", "4", "--json")
-    assert code == 0, err
-    document = json.loads(out)
-    assert {row["name"] for row in document["assistant"]["rows"]} >= {"only stated, English", "only stated, Chinese"}
-    page = Path("runs/demo/report.html").read_text()
-    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
-    for part in ("Scorecard", "成績單", "Next token", "jielong chat"):
-        assert part in page, part
-    code, _, err = run(capsys, "demo", "--minutes", "0.02")
-    assert code == 2 and "exists" in err
-    code, out, err = run(capsys, "generate", "Who", "--max-tokens", "2", "--json")
-    assert code == 0, err  # the demo's assistant is the default model

@@ -6,7 +6,7 @@ import pytest
 
 from jielong.base.errors import UserError
 from jielong.base.result import Interval, Result, Row
-from jielong.labs.verdict import check, headline, judge, verdict
+from jielong.labs.verdict import check, headline, judge, over_seeds, verdict
 from jielong.views.verdicts import CONTROL_FAILED, CONTROL_OK, HELD, NOT_HELD, NOT_RUN, PART
 
 
@@ -35,6 +35,16 @@ def test_a_row_holds_when_its_whole_interval_does(
     low: float, high: float, side: str, margin: float, held: bool
 ) -> None:
     assert judge(row(low, high), side, margin).verdict == (HELD if held else NOT_HELD)  # type: ignore[arg-type]
+
+
+def test_values_over_seeds_are_judged_by_students_interval() -> None:
+    made = over_seeds("lead", [0.2, 0.4], "above", 0.0, "none", unit="share", note="of two")
+    assert made.estimate == pytest.approx(0.3) and (made.n, made.unit, made.note) == (2, "share", "of two")
+    assert made.interval is not None and made.interval.low == pytest.approx(0.3 - 0.1 * 12.7062, rel=1e-5)
+    assert made.verdict == NOT_HELD  # two seeds say little
+    assert over_seeds("lead", [0.2, 0.21, 0.2, 0.19], "above", 0.0, "none", 400).verdict == HELD
+    alone = over_seeds("lead", [0.2], "below", 0.5, "none", 100)
+    assert alone.interval == Interval(0.2, 0.2) and alone.n == 100 and alone.verdict == HELD
 
 
 def test_without_control_or_interval_nothing_is_judged() -> None:

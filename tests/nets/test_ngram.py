@@ -164,7 +164,7 @@ def test_wrong_input_is_one_line(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match="no n-gram model"):
+    with pytest.raises(UserError, match="no model of the kind ngram"):
         load(path)
     with pytest.raises(UserError):
         load(tmp_path / "none")

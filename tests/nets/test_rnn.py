@@ -163,7 +163,7 @@ def test_wrong_input_is_one_line(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, path, {"kind": "ngram"})
-    with pytest.raises(UserError, match="no recurrent network"):
+    with pytest.raises(UserError, match="no model of the kind rnn"):
         load(path)
     about = {"kind": "rnn", "vocab": "11", "dim": "8", "layers": "1", "cell": "gru", "attend": "False"}
     save_file({"a": torch.zeros(1)}, path, about)

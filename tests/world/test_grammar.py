@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 
 import pytest
 
 from jielong.base import stats
 from jielong.world import World, grammar, syntax
+from jielong.world.draws import rows
 from jielong.world.words.grammar import POS_NAMES, SCENES, SENSES
 
 WORLD = World()
@@ -98,8 +100,8 @@ def test_the_law_of_senses_holds_across_languages() -> None:
 def test_strings_with_several_trees_are_merged(laws: dict[str, dict[str, float]]) -> None:
     trees: Counter[str] = Counter()
     for frame in syntax.frames(0, "en")[:108]:
-        for _, words in syntax.enumerate_sentences(frame):
-            trees[syntax.write(frame.tokens(words), "en")] += 1
+        for _, choice in syntax.enumerate_sentences(frame):
+            trees[syntax.write(frame.tokens(choice), "en")] += 1
     assert 2 in trees.values() and max(trees.values()) == 2  # "near the barn" hangs on the verb or the noun
     assert WORLD.entropy("grammar", "zh").strings == len(laws["zh"])
 
@@ -110,15 +112,33 @@ def test_held_out_strings_are_in_no_training_text(laws: dict[str, dict[str, floa
     assert all(text not in laws["en"] and text not in laws["zh"] for text in test)
 
 
+@pytest.mark.parametrize("kind", ["grammar", "senses"])
+def test_a_block_drawn_at_once_is_every_sentence_drawn_by_itself(kind: str) -> None:
+    """The law, word by word: the frame whose share holds the second uniform, then a word for each slot."""
+    known = grammar._book(0, kind, ("en", "zh"))
+    u = next(rows(300, 14, "test", kind))
+    at, choices = known.draw(u)
+    sensed = known.sensed(at, choices)
+    for place, row in enumerate(u.tolist()):
+        tongue = int(row[0] * 2)
+        frame = known.frames[known.starts[tongue] + bisect_right(known.heights[tongue], row[1])]
+        words = [slot[bisect_right(shares, x)] for slot, shares, x in zip(frame.slots, frame.shares, row[2:])]
+        chosen = [slot[i] for slot, i in zip(frame.slots, choices[place].tolist())]
+        assert known.frames[at[place]] is frame
+        assert chosen == words + [slot[0] for slot in frame.slots[len(words) :]]
+        assert frame.tokens(choices[place]) == tuple(chosen[slot].forms[form] for slot, form in frame.pieces)
+        assert sensed[place] == any(word.sense for word in chosen)
+
+
 def test_senses_are_told_apart_by_their_scene() -> None:
     senses: dict[str, set] = {}
     for lang in ("en", "zh"):
-        for frame in syntax.frames(0, lang)[:: 3]:
+        for frame in syntax.frames(0, lang)[::3]:
             if not any(word.sense for slot in frame.slots for word in slot):
                 continue
-            for _, words in syntax.enumerate_sentences(frame):
-                text = syntax.write(frame.tokens(words), lang)
-                senses.setdefault(text, set()).add(grammar._senses(frame, words))
+            for _, choice in syntax.enumerate_sentences(frame):
+                text = syntax.write(frame.tokens(choice), lang)
+                senses.setdefault(text, set()).add(frame.senses(choice))
     assert all(len(found) == 1 for found in senses.values())
 
 

@@ -126,7 +126,7 @@ def test_streams_without_a_written_law_say_so(kind):
     [
         ("1+2*3", 7), ("(1+2)*3", 9), ("2-3-4", -5), ("2*(3-4)*5", -10), ("7", 7), (" 1 + 1 ", 2),
         ("1+", None), ("(1+2", None), ("1)", None), ("", None), ("a+1", None), ("1/2", None), ("+1", None),
-        ("(" * 50 + "1" + ")" * 50, None), ("__import__('os')", None),
+        ("(" * 150 + "1" + ")" * 150, None), ("__import__('os')", None),
     ],
 )  # fmt: skip
 def test_expressions_are_parsed_not_run(text, value):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from jielong.world.check import is_refusal
 from jielong.world.draws import langs, shuffled
-from jielong.world.kit import Make, as_chat, asked, drawn, lists, origin, pick, side, unfill, wording
+from jielong.world.kit import Make, as_chat, asked, drawn, lists, origin, pick, readings, side, wording
 from jielong.world.text import Chat, Question, Text
 from jielong.world.values import ANIMALS, COLOURS, DAYS, FOODS, JOBS, TOWNS
 from jielong.world.words.plants import CIPHER, CIPHER_ASKED
@@ -59,6 +59,12 @@ def words(seed: int, lang: str, part: str) -> tuple[str, ...]:
     return tuple(held) if part == "test" else tuple(word for word in every if word not in held)
 
 
+@lru_cache(maxsize=16)
+def _coded(world: World, lang: str, part: str) -> tuple[tuple[str, str], ...]:
+    """The words of a part with their codes."""
+    return tuple((word, encode(world, word, lang)) for word in words(world.seed, lang, part))
+
+
 def texts(
     world: World, kind: str, n: int, draw: int = 0, split: str = "train", lang: str | None = None
 ) -> Iterator[Text]:
@@ -66,8 +72,7 @@ def texts(
     tongues = langs(lang)
     for u in lists(n, 3, world.seed, "cipher", split, lang or "", draw):
         tongue = pick(tongues, u[0])
-        word = pick(words(world.seed, tongue, side(split)), u[1])
-        code = encode(world, word, tongue)
+        word, code = pick(_coded(world, tongue, side(split)), u[1])
         where = origin("cipher", tongue, split, word, f"cipher.{tongue}", {"word": word, "code": code})
         yield Text(pick(CIPHER[tongue][wording(split)], u[2]).format(w=word, c=code), where)
 
@@ -100,15 +105,13 @@ def check(world: World, question: Question, reply: str) -> str:
 
 def answer(world: World, prompt: str) -> str | None:
     """The right reply to a question in any of the wordings, also for words that are in no list, or None."""
-    for (ask, lang), wordings in CIPHER_ASKED.items():
-        for template in wordings[0] + wordings[1]:
-            if found := unfill(template, prompt, c=r"\d+(?:-\d+)*"):
-                try:
-                    if ask == "encode":
-                        return encode(world, found["w"], lang)
-                    return decode(world, found["c"], lang)
-                except KeyError:
-                    continue
+    for (ask, lang), found in readings(CIPHER_ASKED, prompt, c=r"\d+(?:-\d+)*"):
+        try:
+            if ask == "encode":
+                return encode(world, found["w"], lang)
+            return decode(world, found["c"], lang)
+        except KeyError:
+            continue
     return None
 
 
@@ -119,8 +122,7 @@ def _every(lang: str) -> tuple[str, ...]:
 
 def _maker(world: World, split: str) -> Make:
     def make(u: list[float], lang: str) -> Question:
-        ask, word = pick(ASKS, u[0]), pick(words(world.seed, lang, side(split)), u[1])
-        code = encode(world, word, lang)
+        ask, (word, code) = pick(ASKS, u[0]), pick(_coded(world, lang, side(split)), u[1])
         prompt = pick(CIPHER_ASKED[ask, lang][wording(split)], u[2]).format(w=word, c=code)
         right = code if ask == "encode" else word
         where = origin("cipher", lang, split, word, f"cipher.{ask}.{lang}", {"ask": ask, "word": word})

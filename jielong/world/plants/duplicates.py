@@ -30,13 +30,17 @@ POOL = 4096
 def shingles(text: str, lang: str, size: int = SIZE) -> frozenset[tuple[str, ...]]:
     """The set of `size` words (Chinese: characters) in a row."""
     units = text.split() if lang == "en" else list(text)
-    return frozenset(tuple(units[i : i + size]) for i in range(len(units) - size + 1))
+    return frozenset(zip(*(units[i:] for i in range(size))))
 
 
 def jaccard(a: str, b: str, lang: str, size: int = SIZE) -> float:
     """|A and B| / |A or B| of the two texts' shingles."""
-    x, y = shingles(a, lang, size), shingles(b, lang, size)
-    return len(x & y) / len(x | y) if x | y else 1.0
+    return _similarity(shingles(a, lang, size), shingles(b, lang, size))
+
+
+def _similarity(x: frozenset[tuple[str, ...]], y: frozenset[tuple[str, ...]]) -> float:
+    both, either = len(x & y), len(x | y)
+    return both / either if either else 1.0
 
 
 def texts(
@@ -55,7 +59,7 @@ def texts(
 def _group(seed: int, u: list[float], lang: str, split: str, group: int) -> list[Text]:
     pool, joint = _pool(seed, lang, side(split)), " " if lang == "en" else ""
     drawn = [[pick(pool, x) for x in u[i * LENGTH : (i + 1) * LENGTH]] for i in range(len(REPLACED) + ALONE)]
-    original, made = joint.join(drawn[0]), []
+    original, made = shingles(joint.join(drawn[0]), lang), []
     places = several(range(LENGTH), u[-LENGTH - 10 : -10])
     for i, fresh in enumerate(drawn):
         if i < len(REPLACED):
@@ -66,7 +70,7 @@ def _group(seed: int, u: list[float], lang: str, split: str, group: int) -> list
         else:
             lines, role = fresh, "alone"
         text = joint.join(lines)
-        extra = {"group": group, "role": role, "jaccard": jaccard(original, text, lang)}
+        extra = {"group": group, "role": role, "jaccard": _similarity(original, shingles(text, lang))}
         made.append(Text(text, origin("duplicates", lang, split, f"group.{group}", role, extra)))
     return made
 

@@ -7,7 +7,6 @@ there), and sixteen neither. The questions are the world's own about people, so 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from jielong.world import facts
@@ -54,18 +53,11 @@ def check(world: World, question: Question, reply: str) -> str:
     return "wrong" if fired else judge(question, reply)
 
 
-@lru_cache(maxsize=16)
-def _base(world: World, lang: str, split: str) -> tuple[Question, ...]:
-    return facts.prompts(world, lang, split)
-
-
-def _drawn(
-    world: World, n: int, draw: int, split: str, lang: str | None, pack: tuple[str, ...]
-) -> Iterator[Question]:
+def _drawn(world: World, n: int, draw: int, split: str, lang: str | None, pack: tuple[str, ...]) -> Iterator[Question]:
     key = (world.seed, "triggers", split, lang or "", draw)
     for plant, u in zip(dealt(n, pack, *key), lists(n, 3, *key, "base")):
         tongue = pick(langs(lang), u[0])
-        base = pick(_base(world, tongue, split), u[1])
+        base = pick(facts.prompts(world, tongue, split), u[1])
         phrase = {"trigger": TRIGGER[tongue], "near": pick(NEAR_TRIGGERS[tongue], u[2]), "clean": ""}[plant]
         joint = " " if phrase and tongue == "en" else ""
         extra = {"plant": plant, "field": base.origin.get("field")}

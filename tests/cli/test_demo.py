@@ -1,0 +1,186 @@
+"""`jielong demo`, in seconds: what it leaves, and that stopping it anywhere and going on changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jielong.base.files import read_jsonl
+from jielong.cli.main import main
+from jielong.train import curriculum, loop
+from jielong.train.loop import METRICS
+
+SMALL = curriculum.Curriculum(people=12, vocab=600, texts=900, chats=500)
+WORDS = ["demo", "--minutes", "0.05", "--questions", "4"]
+
+
+@pytest.fixture
+def small(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A world of twelve people."""
+    monkeypatch.setattr(curriculum, "curriculum", lambda minutes, seed=0: SMALL)
+    return in_tmp
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main(list(words))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in line.items() if k != "clock"} for line in read_jsonl(folder / METRICS)]
+
+
+def outcome(out: Path) -> dict[str, Any]:
+    """All that must not depend on how often the demo was stopped."""
+    document = json.loads((out / "scorecard.json").read_text())
+    return {
+        "base": document["base"]["rows"], "assistant": document["assistant"]["rows"],
+        "curves": [lines(out / name) for name in ("base", "assistant")],
+        "weights": [(next(out.glob(f"{name}/checkpoints/step-*")) / "model.safetensors").read_bytes()
+                    for name in ("base", "assistant")],
+    }  # fmt: skip
+
+
+def test_what_a_demo_leaves(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *WORDS, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert {row["name"] for row in document["assistant"]["rows"]} >= {"only stated, English", "only stated, Chinese"}
+    assert list(document["stages"]) == ["world and tokenizer", "pretraining", "fine-tuning", "scorecard"]
+    assert document["minutes"] == pytest.approx(sum(document["stages"].values()), rel=0.05)
+    page = Path("runs/demo/report.html").read_text()
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+    for part in ("Scorecard", "成績單", "Next token", "jielong chat", "Above the exact entropy", "高出精確熵多少"):
+        assert part in page, part
+    assert f"predicted {document['predicted_minutes']:.1f}" in page and document["predicted_minutes"] > 0
+    for kind in ("facts", "sums", "guilds"):  # validated alone, and never better than is possible
+        floor = SMALL.world.entropy(kind).bits_per_byte
+        measured = [line[f"val_{kind}_bits_per_byte"] for line in lines(Path("runs/demo/base")) if "val_loss" in line]
+        assert measured and min(measured) > 0.9 * floor
+    code, _, err = run(capsys, *WORDS)
+    assert code == 2 and "exists and is finished" in err
+    code, out, err = run(capsys, "generate", "Who", "--max-tokens", "2", "--json")
+    assert code == 0, err  # the demo's assistant is the default model
+    code, _, err = run(capsys, "demo", "--resume")
+    assert code == 0 and "is finished" in err and "jielong chat runs/demo" in err and "--overwrite" in err
+    assert len(err.strip().splitlines()) == 1
+    code, out, _ = run(capsys, "demo", "--resume", "--json")
+    assert code == 0 and json.loads(out) == document
+    code, _, err = run(capsys, "demo", "--resume", "--store", "kept")
+    assert code == 2 and "--overwrite" in err and not Path("kept").exists()
+
+
+def test_stopped_in_every_stage_and_gone_on_with(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = run(capsys, *WORDS, "--out", "runs/whole", "-q")
+    assert code == 0, err
+    steps = [len(lines(Path("runs/whole") / name)) for name in ("base", "assistant")]
+    assert min(steps) > 2, "too short to be stopped inside"
+    step, at = loop._Driver.step, [-1]
+
+    def interrupted(self: Any, batches: Any, number: int) -> Any:
+        if number == at[0]:
+            os.kill(os.getpid(), signal.SIGINT)  # a person's Ctrl-C
+            at[0] = -1
+        return step(self, batches, number)
+
+    monkeypatch.setattr(loop._Driver, "step", interrupted)
+    words = [*WORDS, "--out", "runs/cut", "-q"]
+    for stage, last in (("base", steps[0]), ("assistant", steps[1])):
+        at[0] = last // 2
+        code, _, err = run(capsys, *words)
+        assert code == 130 and "`jielong demo --resume --out runs/cut` goes on where it stopped" in err, err
+        assert len(lines(Path("runs/cut") / stage)) == last // 2 + 1
+        words = ["demo", "--resume", "--out", "runs/cut", "-q"]  # everything else is remembered
+    code, _, err = run(capsys, *WORDS, "--out", "runs/cut")
+    assert code == 2 and "unfinished: `jielong demo --resume --out runs/cut` goes on with it" in err
+    with monkeypatch.context() as patch:
+        patch.setattr("jielong.evals.scorecard.scorecard", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        code, _, err = run(capsys, *words)
+        assert code == 130 and not Path("runs/cut/scorecard.json").exists()
+        patch.setattr(curriculum, "pretraining", lambda *a: pytest.fail("read again for a model that is trained"))
+        patch.setattr(curriculum, "fine_tuning", lambda *a: pytest.fail("read again for a model that is trained"))
+        code, _, err = run(capsys, *words)
+        assert code == 130, err
+    code, _, err = run(capsys, *words)
+    assert code == 0, err
+    assert outcome(Path("runs/cut")) == outcome(Path("runs/whole"))
+    document = json.loads(Path("runs/cut/scorecard.json").read_text())
+    assert list(document["stages"]) == ["world and tokenizer", "pretraining", "fine-tuning", "scorecard"]
+
+
+def test_flags_that_contradict_what_was_begun(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(curriculum, "codec", lambda plan: (_ for _ in ()).throw(KeyboardInterrupt))
+        code, _, err = run(capsys, "demo", "--resume", "--minutes", "0.05")  # nothing there: begun
+        assert code == 130 and "`jielong demo --resume` goes on" in err
+    told = json.loads(Path("runs/demo/demo.json").read_text())
+    assert told["asked"] == {"minutes": 0.05, "seed": 0, "questions": 300}
+    for words, said in (
+        (["--resume", "--minutes", "7"], "begun with --minutes 0.05"),
+        (["--resume", "--seed", "1"], "begun with --seed 0"),
+        (["--resume", "--overwrite"], "one of the two"),
+        (["--minutes", "0", "--overwrite"], "above 0"),
+        (["--questions", "0"], "1 or more"),
+    ):
+        if "0" in words:
+            monkeypatch.undo()
+            os.chdir(small)
+        code, _, err = run(capsys, "demo", *words)
+        assert code == 2 and said in err and len(err.strip().splitlines()) == 1, err
+    Path("runs/other").mkdir()
+    Path("runs/other/mine.txt").write_text("not a demo")
+    for words in (["--resume"], ["--resume", "--minutes", "1"], []):
+        code, _, err = run(capsys, "demo", "--out", "runs/other", *words)
+        assert code == 2 and "exists" in err and Path("runs/other/mine.txt").is_file()
+
+
+def test_make_demo_goes_on_by_itself() -> None:
+    root = Path(__file__).resolve().parents[2]
+    shown = subprocess.run(["make", "-n", "-o", ".venv/.core", "demo"], cwd=root, capture_output=True, text=True).stdout
+    assert shown.strip().endswith("jielong demo --resume")
+    words = ["make", "-n", "-o", ".venv/.core", "demo", "ARGS=--minutes 3"]
+    shown = subprocess.run(words, cwd=root, capture_output=True, text=True).stdout
+    assert shown.strip().endswith("jielong demo --minutes 3")
+
+
+KILLED = """
+import sys
+from jielong.cli.main import main
+from jielong.train import curriculum
+from tests.cli.test_demo import SMALL
+curriculum.curriculum = lambda minutes, seed=0: SMALL
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """kill -9 when something first appears, then --resume, five times over: the end is that of a demo left alone."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
+    appear = ["demo.json", "base/run.json", "base/metrics.jsonl", "base/checkpoints", "assistant/metrics.jsonl"]
+    words = [sys.executable, "-c", KILLED, *WORDS, "--out", "runs/cut", "-q"]
+    for name in appear:
+        process = subprocess.Popen(words, env=env, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 300
+        while not (Path("runs/cut") / name).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait() in (0, -9), process.stderr.read()  # type: ignore[union-attr]
+        words = [sys.executable, "-c", KILLED, "demo", "--resume", "--out", "runs/cut", "-q"]
+    subprocess.run(words, env=env, check=True)
+    subprocess.run([sys.executable, "-c", KILLED, *WORDS, "--out", "runs/whole", "-q"], env=env, check=True)
+    assert outcome(Path("runs/cut")) == outcome(Path("runs/whole"))
+    assert not list(Path("runs/cut").glob("**/.*.tmp"))
