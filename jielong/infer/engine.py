@@ -314,4 +314,3 @@ class Engine:
 
 def _ended(stream: TextStream) -> Piece:
     return Piece(stream.close(), reason="cancelled")
-

@@ -160,8 +160,9 @@ class Rows:
     bias: tuple[Tensor, Tensor, Tensor] | None = None
 
     @classmethod
-    def of(cls, samplings: Sequence[Sampling], bans: Sequence[tuple[tuple[int, ...], ...]], size: int,
-           device: torch.device) -> Rows:
+    def of(
+        cls, samplings: Sequence[Sampling], bans: Sequence[tuple[tuple[int, ...], ...]], size: int, device: torch.device
+    ) -> Rows:
         """Columns of `samplings`; `bans` are each row's bad words as token ids, `size` the vocabulary.
 
         UserError when a bias or a bad word names a token outside the vocabulary.
@@ -201,8 +202,13 @@ OFF = {
 }  # fmt: skip
 
 
-def process(logits_BV: Tensor, rows: Rows, seen_BV: Tensor | None = None,
-            tails: Sequence[Sequence[int]] | None = None, written_BV: Tensor | None = None) -> Tensor:
+def process(
+    logits_BV: Tensor,
+    rows: Rows,
+    seen_BV: Tensor | None = None,
+    tails: Sequence[Sequence[int]] | None = None,
+    written_BV: Tensor | None = None,
+) -> Tensor:
     """All processors that `rows` asks for, in order. `seen_BV` (bool, prompt and text) for the repetition penalty,
     `written_BV` (counts, text only) for those of presence and frequency, `tails` (each row's tokens so far) for bad
     words of several tokens. Logits nobody asks to change come back as they are.
@@ -230,11 +236,16 @@ def process(logits_BV: Tensor, rows: Rows, seen_BV: Tensor | None = None,
     return logits_BV
 
 
-def forbid_words(logits_BV: Tensor, bans: Sequence[tuple[tuple[int, ...], ...]],
-                 tails: Sequence[Sequence[int]]) -> Tensor:
+def forbid_words(
+    logits_BV: Tensor, bans: Sequence[tuple[tuple[int, ...], ...]], tails: Sequence[Sequence[int]]
+) -> Tensor:
     """Forbid the last token of each bad word of two tokens or more where the row ends with the others."""
-    hits = [(row, word[-1]) for row, words in enumerate(bans) for word in words
-            if len(word) > 1 and tuple(tails[row][-len(word) + 1:]) == word[:-1]]
+    hits = [
+        (row, word[-1])
+        for row, words in enumerate(bans)
+        for word in words
+        if len(word) > 1 and tuple(tails[row][-len(word) + 1 :]) == word[:-1]
+    ]
     if not hits:
         return logits_BV
     logits_BV = logits_BV.clone()

@@ -26,8 +26,9 @@ class Prefix:
 
 
 @torch.no_grad()
-def score(model: Any, texts: Sequence[Sequence[int]], starts: Sequence[int],
-          prefix: Prefix | None = None) -> list[np.ndarray]:
+def score(
+    model: Any, texts: Sequence[Sequence[int]], starts: Sequence[int], prefix: Prefix | None = None
+) -> list[np.ndarray]:
     """Log-probabilities (natural) of each text's tokens from `starts` on, given all tokens before them.
 
     A start is 1 or more: the first token of a text has nothing before it to be predicted from. `prefix`:
@@ -121,8 +122,9 @@ def shared_length(prefix: Sequence[int], texts: Sequence[Sequence[int]]) -> int:
     return shared
 
 
-def _logprobs(model: Any, parts: Sequence[Sequence[int]], begins: Sequence[int], wanted: Sequence[Tensor],
-              prefix: Prefix | None) -> Iterator[np.ndarray]:
+def _logprobs(
+    model: Any, parts: Sequence[Sequence[int]], begins: Sequence[int], wanted: Sequence[Tensor], prefix: Prefix | None
+) -> Iterator[np.ndarray]:
     """Feed `parts`; row i's outputs from `begins[i]` on predict `wanted[i]`."""
     device = home(model)[0]
     ids_BT, lengths_B = padded(parts, device)
@@ -140,8 +142,9 @@ def _logprobs(model: Any, parts: Sequence[Sequence[int]], begins: Sequence[int],
             hidden_BTD = model.hidden(ids_BT, cache=cache, lengths=lengths_B)
         hidden_ND = hidden_BTD[rows_N, places_N]
         block = max(1, LOGITS // getattr(model.config, "vocab", 1 << 16))
-        flat_N = torch.cat([_gather(model.logits(h[None])[0].float(), i)
-                            for h, i in zip(hidden_ND.split(block), ids_N.split(block))])
+        flat_N = torch.cat(
+            [_gather(model.logits(h[None])[0].float(), i) for h, i in zip(hidden_ND.split(block), ids_N.split(block))]
+        )
     return (v.cpu().numpy() for v in flat_N.split([len(w) for w in wanted]))
 
 

@@ -60,13 +60,23 @@ def load(path: str | Path, *, device: str = "cpu", seed: int = 0, budget: Budget
 class Local(LM):
     """`loaded` has `.model` and `.codec` (what `nets.checkpoint.load` gives, or `Parts`).
 
+    Beside the settings of `Sampling`, `grammar=(kind, text)` holds a text to a form: see `infer.grammar.make`.
+
     `seed` is the run's; `budget` limits all tokens read and written; `batch` the rows that run together; `mode` as in
     `infer.core`.
     The weights must not change while this object is used: its draws are named after them.
     """
 
-    def __init__(self, loaded: Any, *, name: str = "local", seed: int = 0, budget: Budget | None = None,
-                 batch: int = 128, mode: Literal["fast", "exact"] = "fast") -> None:
+    def __init__(
+        self,
+        loaded: Any,
+        *,
+        name: str = "local",
+        seed: int = 0,
+        budget: Budget | None = None,
+        batch: int = 128,
+        mode: Literal["fast", "exact"] = "fast",
+    ) -> None:
         self.model, self.codec = loaded.model, loaded.codec
         self.name, self.seed, self.batch, self.mode = name, seed, batch, mode
         self.meter = Meter(budget)
@@ -133,8 +143,10 @@ class Local(LM):
             raise UserError("the prompt is empty: give the model at least one token to go on from")
         context = self.context
         if context is not None and len(ids) >= context:
-            raise UserError(f"the prompt has {len(ids)} tokens and the model's context is {context}: "
-                            f"shorten the prompt to at most {context - 1}")
+            raise UserError(
+                f"the prompt has {len(ids)} tokens and the model's context is {context}: "
+                f"shorten the prompt to at most {context - 1}"
+            )
         return ids
 
     async def asample(self, prompt: Prompt, n: int = 1, start: int = 0, **sampling: Any) -> list[Draw]:
@@ -156,8 +168,10 @@ class Local(LM):
         with self.meter.call(read) as bill:
             bill.add(prompt=read)
             found = await self._testing(tests)
-        return [Score(tuple(logprobs.tolist()), t.ids[t.start :], len(self.pieces.bytes(t.ids[t.start :])))
-                for t, logprobs in zip(tests, found)]
+        return [
+            Score(tuple(logprobs.tolist()), t.ids[t.start :], len(self.pieces.bytes(t.ids[t.start :])))
+            for t, logprobs in zip(tests, found)
+        ]
 
     async def aembed(self, texts: Sequence[str]) -> np.ndarray:
         from jielong.infer.score import embed
@@ -244,15 +258,18 @@ class Local(LM):
         return most if context is None else min(most, context - len(ask.prompt))
 
     def _asks(self, prompt: Prompt, n: int, start: int, sampling: Any) -> tuple[str, list[Request]]:
-        """The request's name, and its draws with their seeds."""
+        """The request's name, and its draws with their seeds. `grammar` may stand among the settings."""
+        from jielong.infer import grammar
         from jielong.infer.request import Request
 
         ids = self.ids(prompt)
-        wanted = settings(sampling)
+        form = sampling.get("grammar")
+        rules = () if form is None else (grammar.make(self.codec, *form),)
+        wanted = settings({name: value for name, value in sampling.items() if name != "grammar"})
         wanted = wanted.with_(stop_ids=tuple(dict.fromkeys((*wanted.stop_ids, *self.ends))))
-        request = key_of(self.fingerprint, self.seed, ids, wanted.law())
+        request = key_of(self.fingerprint, self.seed, ids, wanted.law(), *(rule.key for rule in rules))
         seeds = (noise.seed_of("draw", request, i) for i in range(start, start + n))
-        return request, [Request(ids, wanted.with_(seed=seed)) for seed in seeds]
+        return request, [Request(ids, wanted.with_(seed=seed), processors=rules) for seed in seeds]
 
     def _test(self, prompt: Prompt, continuation: str) -> ToScore:
         whole: Any = prompt if self.lead is None else join(self.lead, prompt)

@@ -124,8 +124,9 @@ def test_the_law_of_whole_texts_by_enumeration() -> None:
 
     expected = dict(texts((), 1.0))
     other = Sampling(max_tokens=1, temperature=0)  # a neighbour must not matter
-    outcomes = noise.law(noise.enumerate_choices(
-        lambda source: generate(model, [prompt, [3]], [setting, other], source=source)[0].ids))
+    outcomes = noise.law(
+        noise.enumerate_choices(lambda source: generate(model, [prompt, [3]], [setting, other], source=source)[0].ids)
+    )
     assert outcomes.keys() == expected.keys()
     assert max(abs(outcomes[t] - expected[t]) for t in expected) < 1e-6
 
@@ -137,16 +138,25 @@ def test_seeds_draw_from_the_law() -> None:
     counts = dict.fromkeys(itertools.product(range(5), repeat=2), 0)
     for g in draws:
         counts[g.ids] += 1
-    law = noise.law(noise.enumerate_choices(
-        lambda source: generate(model, [[1, 2]], Sampling(max_tokens=2), source=source)[0].ids))
+    law = noise.law(
+        noise.enumerate_choices(lambda source: generate(model, [[1, 2]], Sampling(max_tokens=2), source=source)[0].ids)
+    )
     from jielong.base.stats import g_test
 
     assert g_test(np.array([counts[t] for t in sorted(law)]), np.array([law[t] for t in sorted(law)])) > 0.001
 
 
 @settings(max_examples=25)
-@given(st.lists(st.tuples(st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=20), st.integers(1, 30),
-                          st.integers(0, 2**62)), min_size=1, max_size=7), st.integers(1, 8))
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=20), st.integers(1, 30), st.integers(0, 2**62)
+        ),
+        min_size=1,
+        max_size=7,
+    ),
+    st.integers(1, 8),
+)
 def test_any_requests_in_any_batch(rows: list[tuple[list[int], int, int]], batch: int) -> None:
     model = random_model()
     prompts = [ids for ids, _, _ in rows]

@@ -18,7 +18,9 @@ from jielong.infer.sampling import Sampling
 WHOLE = st.integers(-8, 8).map(lambda n: n / 2)  # halves: ties are common, sums are exact
 LOGITS = st.integers(1, 4).flatmap(
     lambda b: st.integers(2, 9).flatmap(
-        lambda v: st.lists(st.lists(WHOLE, min_size=v, max_size=v), min_size=b, max_size=b)))
+        lambda v: st.lists(st.lists(WHOLE, min_size=v, max_size=v), min_size=b, max_size=b)
+    )
+)
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -84,8 +86,10 @@ def test_repetition_penalty_is_the_papers(rows: list, penalty: float, data: st.D
     seen = [[data.draw(st.booleans()) for _ in row] for row in rows]
     out = sample.repetition_penalty(torch.tensor(rows), torch.tensor(seen), penalty)
     r = np.float32(penalty)
-    expected = [[(np.float32(x) / r if x > 0 else np.float32(x) * r) if s else x for x, s in zip(row, marks)]
-                for row, marks in zip(rows, seen)]
+    expected = [
+        [(np.float32(x) / r if x > 0 else np.float32(x) * r) if s else x for x, s in zip(row, marks)]
+        for row, marks in zip(rows, seen)
+    ]
     np.testing.assert_allclose(out.numpy(), np.array(expected, dtype=np.float32), rtol=1e-6)
 
 
@@ -118,10 +122,14 @@ def test_count_penalties_are_openais(rows: list, presence: float, frequency: flo
 
 
 SETTINGS = st.builds(
-    Sampling, temperature=st.sampled_from([0.0, 0.7, 1.0]), top_k=st.integers(0, 4),
-    top_p=st.sampled_from([0.3, 0.9, 1.0]), min_p=st.sampled_from([0.0, 0.2]),
+    Sampling,
+    temperature=st.sampled_from([0.0, 0.7, 1.0]),
+    top_k=st.integers(0, 4),
+    top_p=st.sampled_from([0.3, 0.9, 1.0]),
+    min_p=st.sampled_from([0.0, 0.2]),
     repetition_penalty=st.sampled_from([1.0, 1.7]),
-    logit_bias=st.sampled_from([(), ((1, 2.0),), ((0, -math.inf),)]))
+    logit_bias=st.sampled_from([(), ((1, 2.0),), ((0, -math.inf),)]),
+)
 
 
 @given(st.lists(SETTINGS, min_size=1, max_size=4), st.data())

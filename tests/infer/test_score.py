@@ -80,8 +80,11 @@ def test_embeddings_are_means_of_the_last_states(model: Transformer) -> None:
 
 def test_the_next_tokens_law(model: Transformer, no_cache: NoCache) -> None:
     expected = model(torch.tensor([TEXTS[3]]))[0, -1].softmax(-1).detach().numpy()
-    for law in (next_law(model, TEXTS[3]), next_law(no_cache, TEXTS[3]),
-                next_law(model, TEXTS[3], read(model, TEXTS[3][:4]))):
+    for law in (
+        next_law(model, TEXTS[3]),
+        next_law(no_cache, TEXTS[3]),
+        next_law(model, TEXTS[3], read(model, TEXTS[3][:4])),
+    ):
         np.testing.assert_allclose(law, expected, atol=1e-6)
     assert read(no_cache, [1]) is None
 

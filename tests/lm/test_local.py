@@ -133,8 +133,9 @@ def test_a_stream_is_its_draw(lm: Local, prompt: Any) -> None:
         assert all(pieces)
         stop = draw.text[10:12]
         if "\ufffd" not in stop and stop:
-            assert "".join(lm.stream(prompt, start, max_tokens=40, temperature=1.3, stop=stop)) == \
-                draw.text.split(stop)[0]
+            assert (
+                "".join(lm.stream(prompt, start, max_tokens=40, temperature=1.3, stop=stop)) == draw.text.split(stop)[0]
+            )
 
 
 def test_an_asynchronous_stream_is_the_same(lm: Local) -> None:
