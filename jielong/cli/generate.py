@@ -11,10 +11,13 @@ from cyclopts import Parameter
 
 from jielong.cli.common import Common
 from jielong.cli.drawing import DRAWING, MODEL, Drawing, open_model
+from jielong.cli.form import Form, faithful
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
     from jielong.lm.local import Local
+
+FORM = Form()
 
 
 def generate(
@@ -26,12 +29,14 @@ def generate(
     system: str = "",
     logprobs: int = 0,
     device: str = "auto",
+    form: Form = FORM,
     drawing: Drawing = DRAWING,
     common: Common = Common(),
 ) -> None:
     """Continue a text, given as an argument or on standard input.
 
-    Standard output gets the continuation only; the text of a single draw appears as it is written.
+    Standard output gets the continuation only; the text of a single draw appears as it is written. With --regex,
+    --schema or --grammar it has that form, if --max-tokens leaves room for all of it.
 
     Parameters
     ----------
@@ -61,8 +66,13 @@ def generate(
         asked = [{"role": "system", "content": system}] if system else []
         asked.append({"role": "user", "content": text})
     settings = {**drawing.settings(), "logprobs": logprobs}
+    rule = form.rule()
     lm = open_model(model, device)
-    if n == 1 and not talk.json:
+    if rule is not None and not form.faithful:
+        settings["grammar"] = rule
+    if rule is not None and form.faithful:
+        faithful(talk, lm, asked, n, settings, rule)
+    elif n == 1 and not talk.json:
         _stream(lm, asked, settings)
     else:
         _draws(talk, lm, asked, n, settings)

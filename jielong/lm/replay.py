@@ -137,7 +137,9 @@ class Replay(LM):
 
 def _sample_request(prompt: Prompt, sampling: Mapping[str, Any], index: int) -> dict[str, Any]:
     """What decides a draw. A setting that is given its default is the same as one not given."""
-    return {"prompt": canonical(prompt), "sampling": settings(sampling).changes(), "index": index}
+    law = {name: value for name, value in sampling.items() if name != "grammar"}
+    form = {"grammar": list(sampling["grammar"])} if sampling.get("grammar") else {}
+    return {"prompt": canonical(prompt), "sampling": {**settings(law).changes(), **form}, "index": index}
 
 
 def _draw(record: Mapping[str, Any]) -> Draw:

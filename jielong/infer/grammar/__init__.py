@@ -9,6 +9,6 @@
 probabilities, exactly; ``rejection`` draws without that distortion.
 """
 
-from jielong.infer.grammar.mask import json_schema, lark, regex
+from jielong.infer.grammar.mask import json_schema, lark, make, regex
 
-__all__ = ["json_schema", "lark", "regex"]
+__all__ = ["json_schema", "lark", "make", "regex"]

@@ -24,8 +24,8 @@ from jielong.units.codec import Tokenizer
 if TYPE_CHECKING:
     from torch import Tensor
 
-Kind = Literal["regex", "schema", "lark"]
-NAMES = {"regex": "regular expression", "schema": "JSON schema", "lark": "grammar"}
+Kind = Literal["regex", "json_schema", "lark"]
+NAMES = {"regex": "regular expression", "json_schema": "JSON schema", "lark": "grammar"}
 # A tenth to a fifth of llguidance's own: a hostile expression then ends in half a second, not in minutes.
 LIMITS: dict[str, Any] = {
     "initial_lexer_fuel": 200_000,
@@ -96,6 +96,14 @@ class Mask:
         return place.done
 
 
+def make(codec: Tokenizer | Vocabulary, kind: str, text: str) -> Mask:
+    """The grammar of that kind ("regex", "json_schema" or "lark"). UserError as below."""
+    makers = {"regex": regex, "json_schema": json_schema, "lark": lark}
+    if kind not in makers:
+        raise UserError(f"there is no kind of grammar {kind!r}: give {', '.join(makers)}")
+    return makers[kind](codec, text)
+
+
 def regex(codec: Tokenizer | Vocabulary, text: str) -> Mask:
     """The whole text matches a regular expression: the Rust crate's syntax, without look-around and anchors
     inside. UserError for one that is wrong, too large or matches nothing."""
@@ -111,7 +119,7 @@ def json_schema(codec: Tokenizer | Vocabulary, schema: Mapping[str, Any] | bool 
     """
     read = checks.read_schema(schema) if isinstance(schema, str) else schema
     checks.check_schema(read)
-    return _mask("schema", guided(read), codec)
+    return _mask("json_schema", guided(read), codec)
 
 
 def guided(schema: Mapping[str, Any] | bool) -> str:
@@ -160,7 +168,7 @@ def source(kind: Kind, text: str) -> str:
 
     if kind == "regex":
         text = f"start: /{regex_to_lark(text, '')}/"
-    elif kind == "schema":
+    elif kind == "json_schema":
         text = f"start: %json {text}"
     return text + '\n%llguidance {"no_forcing": true}\n'
 

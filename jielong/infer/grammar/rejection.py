@@ -73,7 +73,7 @@ class Rejection:
                 raise UserError("the model writes no text of this grammar within the length asked for")
         raise WorkFailed(
             f"{most:,} attempts gave no text of the grammar, on which the model lays at most {self.bound:.1e}: "
-            "ask for it in the prompt, or leave out --faithful"
+            "ask for it in the prompt, or mask"
         )
 
     def attempt(self, source: Source, *address: int) -> tuple[int, ...] | None:
@@ -123,9 +123,11 @@ class Reading:
         self.model, self.sampling = model, sampling or Sampling()
         shaping = {name for name, value in self.sampling.law() if value != getattr(Sampling(), name)} - {"seed"}
         if shaping - {*LAWFUL}:
-            raise UserError(f"--faithful cannot be had with {', '.join(sorted(shaping - {*LAWFUL}))}: leave it out")
+            raise UserError(
+                f"drawing by rejection cannot be had with {', '.join(sorted(shaping - {*LAWFUL}))}: leave it out"
+            )
         if self.sampling.temperature == 0:
-            raise UserError("--faithful is about drawing: give a --temperature above 0")
+            raise UserError("drawing by rejection needs a temperature above 0")
         self.cache: Any = None
         self.ids: tuple[int, ...] = ()
 

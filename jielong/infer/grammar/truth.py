@@ -43,7 +43,8 @@ Floats = np.ndarray
 class Rule(Processor, Protocol):
     """A grammar: ``Mask`` or ``Teach``."""
 
-    vocabulary: Vocabulary
+    @property
+    def vocabulary(self) -> Vocabulary: ...
 
     def allowed(self, state: Any) -> np.ndarray: ...
 

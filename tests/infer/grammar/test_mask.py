@@ -110,10 +110,10 @@ def test_the_wrapped_vocabulary_is_the_tokenizers_own(codec: Tokenizer, words: V
     rng = np.random.default_rng(0)
     for kind, text in [
         ("regex", r"(\w+ ){2,}玉.*"),
-        ("schema", json.dumps(TREE)),
+        ("json_schema", json.dumps(TREE)),
         ("lark", 'start: "a" start | /[^x]/'),
     ]:
-        rule = getattr(grammar, {"schema": "json_schema"}.get(kind, kind))(words, text)
+        rule = grammar.make(words, kind, text)
         theirs, state = LLMatcher(own, source(rule.kind, rule.text)), rule.start(())
         for _ in range(40):
             bits = np.unpackbits(np.frombuffer(theirs.compute_bitmask(), dtype=np.uint8), bitorder="little")
