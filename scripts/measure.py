@@ -1,6 +1,6 @@
 """Measure what the house promises of itself, and keep it in docs/results/house.json.
 
-    .venv/bin/python scripts/measure.py          # some minutes: --help of every verb, import, tests, parity
+    .venv/bin/python scripts/measure.py          # some minutes: --help, import, the world's speed, tests, parity
 
 Parity with transformers runs in .venv-referees where `make referees` has made it, and is left out elsewhere.
 """
@@ -15,6 +15,8 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import world_speed
 
 from jielong.base.result import Interval, Result, Row
 from jielong.cli.main import VERBS
@@ -96,6 +98,7 @@ def main() -> None:
         passed(
             "Qwen3 in transformers: logits within 1e-5, same text", referees, ["tests/nets/test_qwen3_referee.py"], ""
         ),
+        *world_speed.rows(),
         *fast_tests(),
     ]
     at_most = ["--help, slowest verb", "torch modules after import jielong", "fast tests"]

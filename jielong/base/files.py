@@ -284,9 +284,10 @@ def _telling(path: Path, body: bool = False) -> Iterator[None]:
         raise
     except Exception as error:
         number = error.errno if isinstance(error, OSError) else None
-        # numpy's tofile says "N requested and M written", safetensors "No space left ..."; neither has errno
-        full = number in FULL or any(s in str(error) for s in ("No space left", "requested and"))
-        if full and number == errno.EFBIG:
+        # numpy's tofile says "N requested and M written", safetensors what the system says; neither has errno
+        large = number == errno.EFBIG or os.strerror(errno.EFBIG) in str(error)
+        full = large or number in FULL or any(s in str(error) for s in ("No space left", "requested and"))
+        if large:
             raise WorkFailed(f"{path} would be larger than a file may be here (ulimit -f)") from error
         if full:
             raise WorkFailed(f"the disk is full: {path} was not written; make room first") from error

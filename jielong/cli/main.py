@@ -164,16 +164,22 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return complain(str(error) or "interrupted", INTERRUPTED, as_json=as_json)
     except BrokenPipeError:
-        # The reader has left (`| head`); what Python would still flush at exit has nowhere to go.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # the reader has left (`| head`)
         return FAILED
     except OSError as error:
         if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         message, code = explain_os(error)
+        if error.filename is None:  # it was standard output that could not be written
+            _drop_output()
         return complain(message, code, as_json=as_json)
     return DONE
+
+
+def _drop_output() -> None:
+    """What Python would still write to standard output, now or at exit, has nowhere to go."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run() -> NoReturn:

@@ -82,7 +82,11 @@ def write(
     words = ggml.vocabulary(loaded.codec, loaded.config.vocab)
     with files.atomic_file(path) as place:
         writer = gguf.GGUFWriter(place, arch.name)
-        _describe(writer, gguf, loaded.config, kind, name or loaded.path.name)
+        _describe(writer, gguf, loaded.config, kind)
+        name = name or loaded.path.name
+        # llama.cpp takes a name with phi3 in it for Microsoft's model, and stops where its tokens are missing
+        if not any(phi in name.lower() for phi in ("phi3", "phi-3")) or "</s>" in words.tokens:
+            writer.add_name(name)
         _speak(writer, words)
         places = list(_tensors(gguf, family, arch, loaded))
         for title, tensor in places:
@@ -129,10 +133,9 @@ def _check(config: TransformerConfig, arch: Arch, name: str) -> None:
         raise UserError(f"llama.cpp has no {odd[0]} for {name}; export with --to hf instead")
 
 
-def _describe(writer: Any, gguf: Any, config: TransformerConfig, kind: str, name: str) -> None:
+def _describe(writer: Any, gguf: Any, config: TransformerConfig, kind: str) -> None:
     """`general.*` and the shape. Facts: ggml's docs/gguf.md."""
     types = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
-    writer.add_name(name)
     writer.add_file_type(gguf.LlamaFileType[types[kind]])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_vocab_size(config.vocab)
@@ -167,6 +170,7 @@ def _turn(writer: Any, gguf: Any, config: TransformerConfig, rope: Rope) -> None
     kinds = {"linear": "LINEAR", "yarn": "YARN", "longrope": "LONGROPE"}
     if rope.scaling in kinds:
         writer.add_rope_scaling_type(gguf.RopeScalingType[kinds[rope.scaling]])
+    if rope.scaling in ("linear", "yarn"):  # longrope's factor stands in its tensors
         writer.add_rope_scaling_factor(rope.factor)
     if rope.scaling in ("yarn", "longrope"):
         writer.add_rope_scaling_orig_ctx_len(rope.original or config.context)
@@ -208,7 +212,7 @@ def _tensors(gguf: Any, family: Family, arch: Arch, loaded: Loaded) -> Iterator[
         if arch.paired and part.theirs.split(".")[-2] in ("q_proj", "k_proj"):
             pairs = value.unflatten(0, (-1, 2, config.head_dim // 2))
             value = pairs.transpose(1, 2).reshape(value.shape)
-        if config.norm_offset and "norm" in part.ours:
+        if config.norm_offset and value.ndim == 1:
             value = value + config.norm_offset
         yield title, value
     if config.tied and arch.name == "olmo2":  # the one that does not look for the head in the table

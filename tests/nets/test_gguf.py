@@ -78,8 +78,12 @@ def test_what_each_family_does_otherwise(codec: Tokenizer, tmp_path: Path) -> No
     model = loaded("gemma2", codec, tie_word_embeddings=True, query_pre_attn_scalar=8)
     gguf.write(model, tmp_path / "g.gguf", "f32")
     fields, tensors = read(tmp_path / "g.gguf")
-    norm = model.model.state_dict()["blocks.0.attention_norm.weight"].numpy()
-    assert np.array_equal(tensors["blk.0.attn_norm.weight"][0], norm + 1)
+    state = model.model.state_dict()
+    places = {"blk.0.attn_norm": "blocks.0.attention_norm", "blk.0.post_attention_norm": "blocks.0.attention_after",
+              "blk.2.ffn_norm": "blocks.2.feed_norm", "blk.2.post_ffw_norm": "blocks.2.feed_after",
+              "output_norm": "norm"}  # fmt: skip
+    for theirs_, ours in places.items():
+        assert np.array_equal(tensors[f"{theirs_}.weight"][0], state[f"{ours}.weight"].numpy() + 1)
     assert fields["gemma2.attention.sliding_window"] == 8
     assert fields["gemma2.attention.sliding_window_pattern"] == [True, False, True]
     model = loaded("gpt2", codec)
@@ -104,7 +108,7 @@ def test_rotations(codec: Tokenizer, tmp_path: Path) -> None:
     gguf.write(model, tmp_path / "p.gguf", "f32")
     fields, tensors = read(tmp_path / "p.gguf")
     assert tensors["rope_factors_long.weight"][0].tolist() == [2.0, 4.0]
-    assert fields["phi3.rope.scaling.original_context_length"] == 16
+    assert fields["phi3.rope.scaling.original_context_length"] == 16 and "phi3.rope.scaling.factor" not in fields
     assert fields["phi3.rope.scaling.attn_factor"] == pytest.approx((1 + np.log(4) / np.log(16)) ** 0.5)
 
 
@@ -148,4 +152,6 @@ def test_a_model_of_our_own_is_read_from_its_folder(codec: Tokenizer, tmp_path: 
     about = gguf.write(checkpoint.load(tmp_path / "m"), tmp_path / "m.gguf", "f16", name="mine")
     fields, tensors = read(tmp_path / "m.gguf")
     assert fields["general.name"] == "mine" and about["tensors"] == len(tensors)
+    gguf.write(checkpoint.load(tmp_path / "m"), tmp_path / "phi3.gguf", "f16", name="my-phi3")
+    assert "general.name" not in read(tmp_path / "phi3.gguf")[0]  # llama.cpp would look for Phi-3's tokens
     assert Layer().qk_norm == "head" and "blk.0.attn_k_norm.weight" in tensors
