@@ -24,7 +24,7 @@ from typing import Any
 from jielong.base.errors import UserError, WorkFailed
 from jielong.base.plain import dumps, loads
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT}
 RUN_MARK = ".jielong-run"
 STALE_AFTER = 10.0  # seconds: a temporary may be older than its lock by less than this
 
@@ -286,7 +286,7 @@ def _telling(path: Path, body: bool = False) -> Iterator[None]:
         number = error.errno if isinstance(error, OSError) else None
         # numpy's tofile says "N requested and M written", safetensors what the system says; neither has errno
         large = number == errno.EFBIG or os.strerror(errno.EFBIG) in str(error)
-        full = large or number in FULL or any(s in str(error) for s in ("No space left", "requested and"))
+        full = number in FULL or any(s in str(error) for s in ("No space left", "requested and"))
         if large:
             raise WorkFailed(f"{path} would be larger than a file may be here (ulimit -f)") from error
         if full:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from jielong.base.files import read_jsonl
 from jielong.cli.main import main
 from jielong.train import curriculum, loop
 from jielong.train.loop import METRICS
+from jielong.units import bpe
+from jielong.units.codec import Tokenizer
 
 SMALL = curriculum.Curriculum(people=12, vocab=600, texts=900, chats=500)
 WORDS = ["demo", "--minutes", "0.05", "--questions", "4"]
@@ -24,9 +27,16 @@ WORDS = ["demo", "--minutes", "0.05", "--questions", "4"]
 
 @pytest.fixture
 def small(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A world of twelve people."""
+    """A world of twelve people, and one tokenizer for all demos of this file."""
     monkeypatch.setattr(curriculum, "curriculum", lambda minutes, seed=0: SMALL)
+    monkeypatch.setattr(curriculum, "codec", lambda plan: codec())
     return in_tmp
+
+
+@cache
+def codec() -> Tokenizer:
+    chats = [message.content for chat in curriculum.chats(SMALL, 500) for message in chat.messages]
+    return bpe.train(curriculum.documents(SMALL, 900) + chats, SMALL.vocab, at_most=True)
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -160,8 +170,9 @@ KILLED = """
 import sys
 from jielong.cli.main import main
 from jielong.train import curriculum
-from tests.cli.test_demo import SMALL
+from tests.cli.test_demo import SMALL, codec
 curriculum.curriculum = lambda minutes, seed=0: SMALL
+curriculum.codec = lambda plan: codec()
 sys.exit(main(sys.argv[1:]))
 """
 
