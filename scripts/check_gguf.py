@@ -73,6 +73,9 @@ SHAPES = {
     ),
 }  # fmt: skip
 PROMPT, WRITTEN = 8, 48
+# keys and values in float32 (type 0), so that the file alone decides
+LLAMA = {"n_ctx": 256, "n_threads": 1, "n_threads_batch": 1, "logits_all": True, "verbose": False, "type_k": 0,
+         "type_v": 0}  # fmt: skip
 
 
 def by_heart(config: TransformerConfig, ids: list[int]) -> Transformer:
@@ -119,8 +122,6 @@ def rows(codec: Tokenizer, folder: Path) -> Iterator[Row]:
 
     ids = codec.encode(TEXT)[:100]
     for name, shape in SHAPES.items():
-        if sys.argv[1:] and name not in sys.argv[1:]:
-            continue
         kind = name.split(",")[0].split(" ")[0]
         config = replace(shape, vocab=codec.size)
         family, reason = known.fitting(config, kind)
@@ -134,8 +135,7 @@ def rows(codec: Tokenizer, folder: Path) -> Iterator[Row]:
         for type_ in ("f32", "f16", "q8_0"):
             path = place / f"{type_}.gguf"
             gguf.write(loaded, path, type_)
-            # keys and values in float32 (type 0), so that the file alone decides
-            llama = Llama(str(path), n_ctx=256, n_threads=1, logits_all=True, verbose=False, type_k=0, type_v=0)
+            llama = Llama(str(path), **LLAMA)
             written, logits = there(llama, ids[:PROMPT])
             same = sum(a == b for a, b in zip(mine, written, strict=True)) / WRITTEN
             yield Row(f"{name}, {type_}: same greedy tokens", same, None, WRITTEN, bar=1.0, unit="share", group="text")

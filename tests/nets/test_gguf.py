@@ -18,9 +18,17 @@ from jielong.units import bpe
 from jielong.units.codec import Tokenizer
 from tests.nets.test_families import config_of
 from tests.nets.test_transformer import lively
+from tests.units.test_ggml import CUTS, cut_otherwise, pieces
 
 package = pytest.importorskip("gguf")
-WIDE = {"hidden_size": 32, "intermediate_size": 64, "sliding_window": None}
+ODD = (
+    "don't  STOP\n\n 1234567 🙂",
+    " <|endoftext|> is text",
+    "ＡＢＣ\tx\r\ny   ",
+    "naïve café — 玉山3952公尺",
+    "",
+    "the cat sat",
+)
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +163,18 @@ def test_a_model_of_our_own_is_read_from_its_folder(codec: Tokenizer, tmp_path: 
     gguf.write(checkpoint.load(tmp_path / "m"), tmp_path / "phi3.gguf", "f16", name="my-phi3")
     assert "general.name" not in read(tmp_path / "phi3.gguf")[0]  # llama.cpp would look for Phi-3's tokens
     assert Layer().qk_norm == "head" and "blk.0.attn_k_norm.weight" in tensors
+
+
+@pytest.mark.parametrize("kind", ["ours", "pieces", *(name for name, *_ in CUTS)])
+def test_llama_cpp_cuts_text_alike(kind: str, tmp_path: Path) -> None:
+    """Where llama.cpp is at hand: see scripts/check_gguf.py for how."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    words = bpe.train([*ODD, "a model reads what it is given, 接龍接龍 12 345"] * 4, 330, at_most=True)
+    how = {name: rest for name, *rest in CUTS}
+    codec = pieces() if kind == "pieces" else cut_otherwise(words, *how[kind]) if kind in how else words
+    small = loaded("llama", codec, hidden_size=32, vocab_size=codec.size)
+    gguf.write(small, tmp_path / "m.gguf", "f32")
+    llama = llama_cpp.Llama(str(tmp_path / "m.gguf"), n_ctx=64, n_threads=1, n_threads_batch=1, verbose=False)
+    for text in ODD:
+        mine = [*codec.opening, *codec.encode(text)]
+        assert llama.tokenize(text.encode(), add_bos=bool(codec.opening), special=False) == mine, text

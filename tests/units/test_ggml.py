@@ -52,22 +52,29 @@ def test_ours(ours: Tokenizer) -> None:
     assert len(vocabulary(ours, 270).tokens) == 270
 
 
-@pytest.mark.parametrize(
-    ("name", "steps", "ignore"),
-    [
-        ("gpt-2", [pre_tokenizers.ByteLevel(add_prefix_space=False)], False),
-        ("smollm", [pre_tokenizers.Digits(individual_digits=True),
-                    pre_tokenizers.ByteLevel(add_prefix_space=False)], False),
-        ("llama-bpe", [pre_tokenizers.Split(tokenizers.Regex(LLAMA3), "isolated"),
-                       pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)], True),
-    ],
-)  # fmt: skip
-def test_other_ways_to_cut(ours: Tokenizer, name: str, steps: list[Any], ignore: bool) -> None:
-    whole = json.loads(ours.backend.to_str())
+CUTS = [
+    ("gpt-2", [pre_tokenizers.ByteLevel(add_prefix_space=False)], False),
+    ("smollm", [pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False)], False),
+    ("llama-bpe", [pre_tokenizers.Split(tokenizers.Regex(LLAMA3), "isolated"),
+                   pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)], True),
+]  # fmt: skip
+
+
+def cut_otherwise(codec: Tokenizer, steps: list[Any], ignore: bool) -> Tokenizer:
+    """The same merges after another way to cut."""
+    whole = json.loads(codec.backend.to_str())
     whole["model"]["ignore_merges"] = ignore
     backend = tokenizers.Tokenizer.from_str(json.dumps(whole))
     backend.pre_tokenizer = steps[0] if len(steps) == 1 else pre_tokenizers.Sequence(steps)
-    assert vocabulary(Tokenizer(backend, new_config()), 280).pre == name
+    return Tokenizer(backend, new_config())
+
+
+@pytest.mark.parametrize(("name", "steps", "ignore"), CUTS)
+def test_other_ways_to_cut(ours: Tokenizer, name: str, steps: list[Any], ignore: bool) -> None:
+    codec = cut_otherwise(ours, steps, ignore)
+    assert vocabulary(codec, 280).pre == name
+    backend = codec.backend
     backend.normalizer = normalizers.Lowercase()
     with pytest.raises(UserError, match="cuts text"):
         vocabulary(Tokenizer(backend, new_config()), 280)
