@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts import Parameter
 
@@ -13,6 +13,7 @@ from jielong.cli.train_run import Place, talk_of, train
 from jielong.train.settings import Settings
 
 if TYPE_CHECKING:
+    from jielong.nets.checkpoint import Loaded
     from jielong.nets.transformer import Transformer
     from jielong.train.prepare import Prepared
 
@@ -100,8 +101,7 @@ def lm(
     vocab = vocab or prepare.default_vocab(prepare.bytes_of(specs))
     chosen = str(loaded.path) if loaded else tokenizer
     made = prepare.texts(specs, rows.validation, rows.seed, chosen, vocab, split_on)
-    net = loaded.model if loaded else None
-    shaped, settings = _settle(net, made, budget, rows, width, layers)
+    shaped, settings = _settle(loaded, made, budget, rows, width, layers)
     train("lm", shaped, made, settings, specs, place, talk)
 
 
@@ -143,12 +143,11 @@ def sft(
     else:
         codec = loaded.codec
     made = prepare.chats(specs, rows.validation, rows.seed, codec)
-    net = loaded.model if loaded else None
-    shaped, settings = _settle(net, made, budget, rows, width, layers)
+    shaped, settings = _settle(loaded, made, budget, rows, width, layers)
     train("sft", shaped, made, settings, specs, place, talk)
 
 
-def _load(model: Path | None, place: Place) -> Any:
+def _load(model: Path | None, place: Place) -> Loaded | None:
     if model is None:
         return None
     from jielong.base import device
@@ -158,7 +157,7 @@ def _load(model: Path | None, place: Place) -> Any:
 
 
 def _settle(
-    model: Transformer | None, made: Prepared, budget: Budget, rows: Rows, width: int, layers: int
+    loaded: Loaded | None, made: Prepared, budget: Budget, rows: Rows, width: int, layers: int
 ) -> tuple[Transformer, Settings]:
     """The model (as given, or of the shape that the budget buys) and the settings of its run."""
     from jielong.base.errors import UserError
@@ -170,17 +169,16 @@ def _settle(
     if len(given) > 1:
         raise UserError(f"give one budget, not {' and '.join('--' + name for name in given)}")
     minutes = budget.minutes if given else 5.0
-    if model is not None:
+    if loaded:
+        model, gentle = loaded.model, 1 / 3
         if rows.context > model.config.context:
             raise UserError(f"--context {rows.context} is longer than the model's {model.config.context}")
-        tokens = tokens_for(minutes, model.config, rows.context) if minutes is not None else 0
     else:
         found = plan(minutes, made.codec.size, rows.context) if minutes is not None else Plan(128, 4, 0)
         config = shape(width or found.width, made.codec.size, max(256, rows.context), layers or None)
-        model = Transformer(config, seed=rows.seed)
-        tokens = tokens_for(minutes, config, rows.context) if minutes is not None else 0
-        return model, _settings(rows, budget, tokens, 1.0)
-    return model, _settings(rows, budget, tokens, 1 / 3)
+        model, gentle = Transformer(config, seed=rows.seed), 1.0
+    tokens = tokens_for(minutes, model.config, rows.context) if minutes is not None else 0
+    return model, _settings(rows, budget, tokens, gentle)
 
 
 def _settings(rows: Rows, budget: Budget, tokens: int, gentle: float) -> Settings:
