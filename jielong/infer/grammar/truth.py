@@ -6,8 +6,8 @@ probability that the model, left alone, ends what begins with x inside the gramm
     A(x) = sum over ends e: p(e | x)  +  sum over allowed v: p(v | x) A(xv)
     the law given the grammar:   p(v | x) A(xv) / A(x)        the law masked:   p(v | x) / c(x)
 
-A text y of the grammar has probability p(y) / A in the first and p(y) / prod c(x) in the second, x running over its
-prefixes, so with the masked law too likely by the factor A / prod c:
+A text y of the grammar, as tokens, has probability p(y) / A in the first and p(y) / prod c(x) in the second, x running
+over its prefixes, so masking makes it too likely by the factor A / prod c:
 
     KL(masked || given) = ln A - E_masked[sum ln c(x)],      KL(given || masked) = E_given[sum ln c(x)] - ln A
 
@@ -19,7 +19,7 @@ Autoregressive Language Generation" (arXiv 2304.07438), for A by dynamic program
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -113,6 +113,16 @@ class Space:
             if ways + len(waiting) > limit:
                 raise UserError(f"the grammar has more than {limit:,} texts: make it smaller")
         return found
+
+
+def distances(texts: Mapping[bytes, tuple[float, float]]) -> tuple[float, float, float]:
+    """KL(masked || given) and KL(given || masked) in nats, and total variation, of ``Space.texts()``.
+
+    These are of the texts as such; ``Space.divergences`` tells ways of cutting one apart, and is never less.
+    """
+    given, masked = np.array(list(texts.values())).T
+    there = float((masked * np.log(masked / given)).sum())
+    return there, float((given * np.log(given / masked)).sum()), float(np.abs(given - masked).sum() / 2)
 
 
 def explore(laws: Laws, rule: Rule, prompt: Sequence[int], memory: int | None = None, limit: int = LIMIT) -> Space:

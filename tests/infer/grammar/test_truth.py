@@ -16,7 +16,7 @@ from jielong.base.errors import UserError
 from jielong.infer import grammar
 from jielong.infer.core import Core
 from jielong.infer.grammar.teach import Teach
-from jielong.infer.grammar.truth import Aligned, Space, explore, model_laws
+from jielong.infer.grammar.truth import Aligned, Space, distances, explore, model_laws
 from jielong.infer.grammar.vocabulary import Vocabulary
 from jielong.infer.request import Request
 from jielong.infer.sampling import Sampling
@@ -121,8 +121,10 @@ def test_divergences_are_those_of_the_tokens_laws(space: Space) -> None:
     there, back = space.divergences()
     assert there == pytest.approx((m * np.log(m / g)).sum())
     assert back == pytest.approx((g * np.log(g / m)).sum())
+    fewer, less, apart = distances(space.texts())
     g, m = np.array(list(space.texts().values())).T
-    assert 0 < (m * np.log(m / g)).sum() < there
+    assert fewer == pytest.approx((m * np.log(m / g)).sum()) and apart == pytest.approx(np.abs(g - m).sum() / 2)
+    assert 0 < fewer < there and 0 < less < back
 
 
 def test_the_law_given_the_grammar_is_bayes(model: Any, space: Space) -> None:
