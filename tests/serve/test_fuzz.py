@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jielong.serve.app import build
-from tests.serve.requests import BODIES, CHAT, EMBED, RESP, TEXT, junk
+from tests.serve.conftest import service_of
+from tests.serve.requests import BODIES, CHAT, EMBED, RESP, TEXT, junk, refused
+from tests.serve.test_wire import BASE
 
 REFUSALS = {400, 404}
 
@@ -88,10 +90,14 @@ def fuzz(make, examples: int) -> Server:
     body = st.sampled_from(list(BODIES)).flatmap(lambda path: st.tuples(st.just(path), BODIES[path]))
 
     @settings(max_examples=examples, deadline=None, database=None)
-    @given(body, st.none() | st.tuples(st.integers(0, 30), junk))
-    def run(drawn, spoilt):
+    @given(body, st.none() | st.tuples(st.integers(0, 30), junk), st.none() | st.integers(0, 4), st.randoms())
+    def run(drawn, spoilt, few, chance):
         path, asked = drawn
-        if spoilt is not None:
+        if few is not None:  # as most clients ask: a right model, and some fields that exist
+            more = sorted(set(asked) - set(BASE[path]) - set(refused))
+            asked = {**asked, "model": "cat"} | ({"messages": BASE[CHAT]["messages"]} if path == CHAT else {})
+            asked = {n: asked[n] for n in (*BASE[path], *chance.sample(more, min(few, len(more))))}
+        elif spoilt is not None:
             names = sorted(asked)
             asked = {**asked, names[spoilt[0] % len(names)]: spoilt[1]}
         server.ask(path, asked)
@@ -106,22 +112,19 @@ def fuzz(make, examples: int) -> Server:
 
 def test_some_requests(make):
     server = fuzz(make, 300)
-    assert server.served > server.asked * 0.02  # both happen
+    assert 0.1 < server.served / server.asked < 0.9  # both happen
 
 
 @pytest.mark.slow
 def test_ten_thousand_requests(make):
     server = fuzz(make, 10_000)
-    assert server.asked >= 10_000 and server.served > 200
+    assert server.asked >= 10_000 and server.served > 1000
 
 
 @pytest.mark.parametrize("path", [CHAT, TEXT, EMBED, RESP])
 @given(data=st.data())
 @settings(max_examples=40)
 def test_a_right_request_with_one_more_field_is_right_or_refused_by_that_name(path, data):
-    from tests.serve.conftest import service_of
-    from tests.serve.test_wire import BASE
-
     extra = _fields(path)
     name = data.draw(st.sampled_from(sorted(extra)))
     body = {**BASE[path], name: data.draw(extra[name])}
