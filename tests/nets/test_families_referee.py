@@ -79,6 +79,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo 2": ("Olmo2", DECODER | {"rope_parameters": {"rope_theta": 5e5}}),
     "olmo 2, biases": ("Olmo2", DECODER | {"attention_bias": True, "tie_word_embeddings": True}),
 }  # fmt: skip
+# Where the rotation changes with the length, transformers' cached keys stay turned as they were (but for Phi-3's).
+UNCACHED = ("llama, dynamic", "llama, longrope")
 IDS = torch.randint(0, 290, (2, 60), generator=torch.Generator().manual_seed(3))
 
 
@@ -125,9 +127,7 @@ def test_same_greedy_text(case: str, codec: Tokenizer, tmp_path: Path) -> None:
     other = saved(case, tmp_path / "m", codec)
     model = checkpoint.load(tmp_path / "m").model
     prompt = IDS[:1, :9]
-    # where the rotation changes with the length, their cached keys stay turned as they were (but for Phi-3)
-    cached = case not in ("llama, dynamic", "llama, longrope")
-    written = other.generate(prompt, max_new_tokens=45, do_sample=False, use_cache=cached, pad_token_id=0)
+    written = other.generate(prompt, max_new_tokens=45, do_sample=False, use_cache=case not in UNCACHED, pad_token_id=0)
     with torch.no_grad():
         for _ in range(45):
             prompt = torch.cat([prompt, model(prompt)[:, -1:].argmax(-1)], 1)
