@@ -103,7 +103,7 @@ def test_the_decoder_is_the_transformer(name: str, exact: bool) -> None:
 
 @pytest.mark.parametrize("options", [{"causal": False}, {"layer": Layer(cross=True)}])
 def test_what_is_no_language_model_is_refused_by_name(options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="causal|cross"):
+    with pytest.raises(UserError, match=r"causal|cross"):
         Decoder(Transformer(replace(SMALL, **options)))
 
 
