@@ -46,10 +46,14 @@ lint: .venv/.test
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache
 
-# The bench runs where its peer, Hugging Face's Trainer, is installed.
-results: .venv/.core .venv-referees/.stamp
+# The benches run where their peers are installed.
+results: .venv/.test .venv-referees/.stamp
 	@.venv/bin/jielong lab run --all $(ARGS)
+	@for seed in 0 5; do \
+	  .venv/bin/jielong demo --seed $$seed --out runs/results-$$seed --overwrite --store docs/results || exit 1; done
 	@.venv-referees/bin/jielong bench train --compiled --store docs/results
+	@.venv-referees/bin/jielong bench infer --store docs/results
+	@.venv/bin/python scripts/measure.py
 	@.venv/bin/jielong lab report
 
 lock:
