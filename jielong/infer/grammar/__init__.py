@@ -9,6 +9,6 @@
 probabilities, exactly; ``rejection`` draws without that distortion.
 """
 
-from jielong.infer.grammar.mask import json_schema, lark, make, regex
+from jielong.infer.grammar.mask import guided, json_schema, lark, make, regex
 
-__all__ = ["json_schema", "lark", "make", "regex"]
+__all__ = ["guided", "json_schema", "lark", "make", "regex"]

@@ -114,6 +114,8 @@ def check_lark(text: str) -> None:
     for rule in found.values():
         for pattern in rule.patterns:
             check_repeats(pattern)
+        for schema in rule.schemas:
+            check_schema(read_schema(schema))
     met = least({name: rule.uses for name, rule in found.items()}, lambda name, known: found[name].ends(known))
     for name in found:
         if name not in met:

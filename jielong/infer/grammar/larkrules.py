@@ -20,7 +20,7 @@ TOKEN = re.compile(
 )
 HEAD = re.compile(r"^[ \t]*[?!]*([A-Za-z_]\w*)(\[[^\]\n]*\]|\.-?\d+)*[ \t]*:", re.MULTILINE)
 DEEPEST = 200
-Token = tuple[str, str, str]  # kind, text, fewest of a count
+Token = tuple[str, str, str]  # kind (of %json {...}: json, with the {...}), text, fewest of a count
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,11 @@ class Rule:
     def patterns(self) -> list[str]:
         """Its regular expressions, without the slashes and flags."""
         return [text[1 : text.rindex("/")] for kind, text, _ in self.tokens if kind == "pattern"]
+
+    @cached_property
+    def schemas(self) -> list[str]:
+        """Its JSON schemas, as text."""
+        return [text for kind, text, _ in self.tokens if kind == "json"]
 
     @cached_property
     def uses(self) -> frozenset[str]:
@@ -75,8 +80,9 @@ def _tokens(body: str, names: Collection[str]) -> Iterator[Token]:
         elif match["directive"]:
             if match[0] not in ("%json", "%regex", "%lark"):  # another statement: the rule is over
                 return
-            yield "other", match[0], ""
-            at = _closed(body, at)
+            closed = _closed(body, at)
+            yield match[0][1:], body[at:closed], ""
+            at = closed
         elif match["name"] and match[0] not in names:
             yield "other", match[0], ""
         elif not match["comment"] and not match["alias"] and not match[0].isspace():

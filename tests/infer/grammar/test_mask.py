@@ -180,6 +180,14 @@ def test_blanks_in_json_come_to_an_end(small: Vocabulary) -> None:
     assert accepts(grammar.json_schema(small, json.dumps({"const": "é\n"})), '"é\\n"')
 
 
+def test_a_schema_inside_a_grammar(small: Vocabulary) -> None:
+    """As the server writes calls of tools: bounded blanks there too."""
+    text = f'start: "<call>" args "</call>"\nargs: %json {grammar.guided(TREE)}\n'
+    rule = grammar.lark(small, text)
+    assert accepts(rule, '<call>{"v": 1, "kids": []}</call>')
+    assert through(rule, b'<call>{  "v"') is None
+
+
 def test_a_users_guidance_does_not_loosen_ours(small: Vocabulary) -> None:
     schema = {"type": "object", "x-guidance": {"whitespace_flexible": True, "whitespace_pattern": " *"}}
     assert through(grammar.json_schema(small, schema), b"{  ") is None
@@ -228,6 +236,9 @@ def test_a_users_guidance_does_not_loosen_ours(small: Vocabulary) -> None:
         ("lark", "start: /(a{1000}){1000}/", "places"),
         ("lark", "start: " + "(" * 3000 + '"a"' + ")" * 3000, "deep"),
         ("lark", "\n".join(f'r{i}: "a"' for i in range(1500)), "1,500 rules"),
+        ("lark", 'start: %json {"type": "integer", "multipleOf": 999983}', "too large"),
+        ("lark", 'start: "a" b\nb: %json {"type": "array", "items": {"$ref": "#"}, "minItems": 1}\nc: "c"', "itself"),
+        ("lark", 'start: %json {"a"', "not JSON"),
         ("lark", 7, "not text"),
     ],
 )
