@@ -8,7 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +24,33 @@ from jielong.train.loop import METRICS
 from jielong.units import bpe
 from jielong.units.codec import Tokenizer
 
+CURRICULUM = curriculum.curriculum
 SMALL = curriculum.Curriculum(people=12, vocab=600, texts=900, chats=500)
-WORDS = ["demo", "--minutes", "0.05", "--questions", "4"]
+WORDS = ["demo", "--minutes", "0.015", "--questions", "4"]
+
+
+@pytest.fixture(scope="module")
+def patched() -> Iterator[None]:
+    """A world of twelve people, and one tokenizer for all demos of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curriculum, "curriculum", lambda minutes, seed=0: SMALL)
+        patch.setattr(curriculum, "codec", lambda plan: codec())
+        yield
 
 
 @pytest.fixture
-def small(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A world of twelve people, and one tokenizer for all demos of this file."""
-    monkeypatch.setattr(curriculum, "curriculum", lambda minutes, seed=0: SMALL)
-    monkeypatch.setattr(curriculum, "codec", lambda plan: codec())
+def small(patched: None, in_tmp: Path) -> Path:
     return in_tmp
+
+
+@pytest.fixture(scope="module")
+def whole(patched: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A demo that nothing disturbed: where it stands, and the document it printed."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out:
+        patch.chdir(folder)
+        assert main([*WORDS, "--json"]) == 0
+    return folder / "runs/demo", json.loads(out.getvalue())
 
 
 @cache
@@ -60,10 +80,11 @@ def outcome(out: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_what_a_demo_leaves(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, *WORDS, "--json")
-    assert code == 0, err
-    document = json.loads(out)
+def test_what_a_demo_leaves(
+    whole: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out_, document = whole
+    monkeypatch.chdir(out_.parents[1])
     assert {row["name"] for row in document["assistant"]["rows"]} >= {"only stated, English", "only stated, Chinese"}
     assert list(document["stages"]) == ["world and tokenizer", "pretraining", "fine-tuning", "scorecard"]
     assert document["minutes"] == pytest.approx(sum(document["stages"].values()), rel=0.05)
@@ -90,11 +111,12 @@ def test_what_a_demo_leaves(small: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_stopped_in_every_stage_and_gone_on_with(
-    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small: Path,
+    whole: tuple[Path, dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    code, _, err = run(capsys, *WORDS, "--out", "runs/whole", "-q")
-    assert code == 0, err
-    steps = [len(lines(Path("runs/whole") / name)) for name in ("base", "assistant")]
+    steps = [len(lines(whole[0] / name)) for name in ("base", "assistant")]
     assert min(steps) > 2, "too short to be stopped inside"
     step, at = loop._Driver.step, [-1]
 
@@ -124,7 +146,7 @@ def test_stopped_in_every_stage_and_gone_on_with(
         assert code == 130, err
     code, _, err = run(capsys, *words)
     assert code == 0, err
-    assert outcome(Path("runs/cut")) == outcome(Path("runs/whole"))
+    assert outcome(Path("runs/cut")) == outcome(whole[0])
     document = json.loads(Path("runs/cut/scorecard.json").read_text())
     assert list(document["stages"]) == ["world and tokenizer", "pretraining", "fine-tuning", "scorecard"]
 
@@ -134,20 +156,19 @@ def test_flags_that_contradict_what_was_begun(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(curriculum, "codec", lambda plan: (_ for _ in ()).throw(KeyboardInterrupt))
-        code, _, err = run(capsys, "demo", "--resume", "--minutes", "0.05")  # nothing there: begun
+        code, _, err = run(capsys, "demo", "--resume", "--minutes", "0.015")  # nothing there: begun
         assert code == 130 and "`jielong demo --resume` goes on" in err
     told = json.loads(Path("runs/demo/demo.json").read_text())
-    assert told["asked"] == {"minutes": 0.05, "seed": 0, "questions": 300}
+    assert told["asked"] == {"minutes": 0.015, "seed": 0, "questions": 300}
     for words, said in (
-        (["--resume", "--minutes", "7"], "begun with --minutes 0.05"),
+        (["--resume", "--minutes", "7"], "begun with --minutes 0.015"),
         (["--resume", "--seed", "1"], "begun with --seed 0"),
         (["--resume", "--overwrite"], "one of the two"),
         (["--minutes", "0", "--overwrite"], "above 0"),
         (["--questions", "0"], "1 or more"),
     ):
-        if "0" in words:
-            monkeypatch.undo()
-            os.chdir(small)
+        if "0" in words:  # a wrong dial, where the real curriculum looks at it
+            monkeypatch.setattr(curriculum, "curriculum", CURRICULUM)
         code, _, err = run(capsys, "demo", *words)
         assert code == 2 and said in err and len(err.strip().splitlines()) == 1, err
     Path("runs/other").mkdir()
@@ -159,11 +180,12 @@ def test_flags_that_contradict_what_was_begun(
 
 def test_make_demo_goes_on_by_itself() -> None:
     root = Path(__file__).resolve().parents[2]
-    shown = subprocess.run(["make", "-n", "-o", ".venv/.core", "demo"], cwd=root, capture_output=True, text=True).stdout
-    assert shown.strip().endswith("jielong demo --resume")
-    words = ["make", "-n", "-o", ".venv/.core", "demo", "ARGS=--minutes 3"]
-    shown = subprocess.run(words, cwd=root, capture_output=True, text=True).stdout
-    assert shown.strip().endswith("jielong demo --minutes 3")
+    # a make above this one would hand its own ARGS down
+    env = {name: value for name, value in os.environ.items() if "MAKE" not in name and name != "MFLAGS"}
+    words = ["make", "-n", "-o", ".venv/.core", "demo"]
+    for more, end in (([], "jielong demo --resume"), (["ARGS=--minutes 3"], "jielong demo --minutes 3")):
+        shown = subprocess.run([*words, *more], cwd=root, env=env, capture_output=True, text=True).stdout
+        assert shown.strip().endswith(end)
 
 
 KILLED = """
@@ -178,7 +200,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_at_any_moment(small: Path, whole: tuple[Path, dict[str, Any]]) -> None:
     """kill -9 when something first appears, then --resume, five times over: the end is that of a demo left alone."""
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
     appear = ["demo.json", "base/run.json", "base/metrics.jsonl", "base/checkpoints", "assistant/metrics.jsonl"]
@@ -192,6 +214,5 @@ def test_killed_at_any_moment(small: Path, capsys: pytest.CaptureFixture[str]) -
         assert process.wait() in (0, -9), process.stderr.read()  # type: ignore[union-attr]
         words = [sys.executable, "-c", KILLED, "demo", "--resume", "--out", "runs/cut", "-q"]
     subprocess.run(words, env=env, check=True)
-    subprocess.run([sys.executable, "-c", KILLED, *WORDS, "--out", "runs/whole", "-q"], env=env, check=True)
-    assert outcome(Path("runs/cut")) == outcome(Path("runs/whole"))
+    assert outcome(Path("runs/cut")) == outcome(whole[0])
     assert not list(Path("runs/cut").glob("**/.*.tmp"))
