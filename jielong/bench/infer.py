@@ -35,6 +35,7 @@ GPT2 = TransformerConfig(
     qkv_bias=True, out_bias=True, mlp_bias=True,
 )  # fmt: skip
 SIZES = {"1M": shape(128, 1024, 512, 4), "4M": shape(224, 2048, 512, 6), "15M": shape(320, 8192, 512, 10)}
+SLOWER = "exact, times as long as fast"
 TARGETS = {"times at 1": 5.0, "times at 32": 10.0, "matrix share": 0.55, "exact": 1.5, "f32": 0.85, "int8": 0.60}
 Write = Callable[[], list[int]]
 
@@ -192,7 +193,7 @@ def run(
     if gpt2:
         rows += _large(random_model(GPT2), min(tokens, 32), rounds, talk)
     meta = {"threads": torch.get_num_threads(), "tokens": tokens, "prompt": PROMPT}
-    return Result("bench_infer", "Writing speed beside peers", tuple(rows), meta=meta)
+    return Result("bench_infer", "Writing speed beside peers", tuple(rows), meta={**meta, "at_most": [SLOWER]})
 
 
 def _small(name: str, model: Transformer, streams: int, tokens: int, rounds: int, talk: Talk) -> list[Row]:
@@ -213,7 +214,7 @@ def _small(name: str, model: Transformer, streams: int, tokens: int, rounds: int
         rows.append(
             _row("share of the matrix rate", share, group, TARGETS["matrix share"], f"{rate / 1e9:.0f} GFLOP/s")
         )
-    rows.append(_ratio("exact, times as long as fast", exact, fast, group, TARGETS["exact"]))
+    rows.append(_ratio(SLOWER, exact, fast, group, TARGETS["exact"]))
     return rows
 
 

@@ -26,7 +26,7 @@ from jielong.units.codec import Tokenizer
 
 CURRICULUM = curriculum.curriculum
 SMALL = curriculum.Curriculum(people=12, vocab=600, texts=900, chats=500)
-WORDS = ["demo", "--minutes", "0.015", "--questions", "4"]
+WORDS = ["demo", "--minutes", "0.008", "--questions", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -156,12 +156,12 @@ def test_flags_that_contradict_what_was_begun(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(curriculum, "codec", lambda plan: (_ for _ in ()).throw(KeyboardInterrupt))
-        code, _, err = run(capsys, "demo", "--resume", "--minutes", "0.015")  # nothing there: begun
+        code, _, err = run(capsys, "demo", "--resume", "--minutes", "0.008")  # nothing there: begun
         assert code == 130 and "`jielong demo --resume` goes on" in err
     told = json.loads(Path("runs/demo/demo.json").read_text())
-    assert told["asked"] == {"minutes": 0.015, "seed": 0, "questions": 300}
+    assert told["asked"] == {"minutes": 0.008, "seed": 0, "questions": 300}
     for words, said in (
-        (["--resume", "--minutes", "7"], "begun with --minutes 0.015"),
+        (["--resume", "--minutes", "7"], "begun with --minutes 0.008"),
         (["--resume", "--seed", "1"], "begun with --seed 0"),
         (["--resume", "--overwrite"], "one of the two"),
         (["--minutes", "0", "--overwrite"], "above 0"),
