@@ -113,8 +113,8 @@ def test_trackio_reads_what_was_trained(tmp_path: Path) -> None:
     need("trackio")
     lines = train(tmp_path, "trackio")
     script = (
-        "import json; from trackio.api import Api; r = list(Api().runs('jielong')); "
-        "print(json.dumps([[x.name, x.history()] for x in r]))"
+        "import json; from trackio.api import Api; from trackio.sqlite_storage import SQLiteStorage as S; "
+        "print(json.dumps([[r.name, S.get_logs('jielong', r.name, run_id=r.id)] for r in Api().runs('jielong')]))"
     )
     env = {**os.environ, "TRACKIO_DIR": str(tmp_path / "trackio"), "HOME": str(tmp_path)}
     out = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True).stdout
