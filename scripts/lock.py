@@ -20,7 +20,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-REFEREES = ("accelerate", "aiohttp", "datasets", "lm-eval", "openai", "requests", "tenacity", "transformers")
+# trackio is not among them: it wants an older pillow than the core's.
+REFEREES = tuple("accelerate aiohttp datasets lm-eval openai requests tenacity tensorboard transformers wandb".split())
 # Needed to install the package in place, without an isolated build that would fetch them every time.
 BUILD = ("editables", "hatchling")
 
