@@ -1,6 +1,7 @@
 """Measure what the house promises of itself, and keep it in docs/results/house.json.
 
     .venv/bin/python scripts/measure.py          # some minutes: --help, import, the world's speed, tests, parity
+    .venv/bin/python scripts/measure.py --quick  # without the fast tests as a whole
 
 Parity with transformers runs in .venv-referees where `make referees` has made it, and is left out elsewhere.
 """
@@ -99,12 +100,11 @@ def main() -> None:
             "Qwen3 in transformers: logits within 1e-5, same text", referees, ["tests/nets/test_qwen3_referee.py"], ""
         ),
         *world_speed.rows(),
-        *fast_tests(),
+        *([] if "--quick" in sys.argv[1:] else fast_tests()),
     ]
     at_most = ["--help, slowest verb", "torch modules after import jielong", "fast tests"]
-    meta = store.origin(
-        "jielong.cli.main", command="python scripts/measure.py", minutes=(time.monotonic() - began) / 60
-    )
+    command = " ".join(["python", "scripts/measure.py", *sys.argv[1:]])
+    meta = store.origin("jielong.cli.main", command=command, minutes=(time.monotonic() - began) / 60)
     made = Result(
         "house",
         "What the house promises of itself",

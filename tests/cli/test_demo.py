@@ -87,7 +87,8 @@ def test_what_a_demo_leaves(
     monkeypatch.chdir(out_.parents[1])
     assert {row["name"] for row in document["assistant"]["rows"]} >= {"only stated, English", "only stated, Chinese"}
     assert list(document["stages"]) == ["world and tokenizer", "pretraining", "fine-tuning", "scorecard"]
-    assert document["minutes"] == pytest.approx(sum(document["stages"].values()), rel=0.05)
+    # the rest is drawing the page: seconds, on a busy machine
+    assert 0 <= document["minutes"] - sum(document["stages"].values()) < 0.2
     page = Path("runs/demo/report.html").read_text()
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     for part in ("Scorecard", "成績單", "Next token", "jielong chat", "Above the exact entropy", "高出精確熵多少"):
@@ -181,7 +182,7 @@ def test_flags_that_contradict_what_was_begun(
 def test_make_demo_goes_on_by_itself() -> None:
     root = Path(__file__).resolve().parents[2]
     # a make above this one would hand its own ARGS down
-    env = {name: value for name, value in os.environ.items() if "MAKE" not in name and name != "MFLAGS"}
+    env = {name: value for name, value in os.environ.items() if "MAKE" not in name and name not in ("MFLAGS", "ARGS")}
     words = ["make", "-n", "-o", ".venv/.core", "demo"]
     for more, end in (([], "jielong demo --resume"), (["ARGS=--minutes 3"], "jielong demo --minutes 3")):
         shown = subprocess.run([*words, *more], cwd=root, env=env, capture_output=True, text=True).stdout
