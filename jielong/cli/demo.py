@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jielong.units.codec import Tokenizer
 
 TUNED = 0.2  # share of the training time that goes to fine-tuning
-TRAINING = 0.8  # share of --minutes that trains; the rest makes data, scores and draws
+TRAINING = 0.9  # share of --minutes that trains; the rest makes data, scores and draws
 GENTLE = 0.5  # learning rates of fine-tuning, beside those of pretraining: what was learnt must stay
 MEMORY, MINUTES = "peak memory", "from start to scorecard"
 CONTEXT, BATCH = 128, 32
