@@ -78,10 +78,16 @@ class Chooser:
         for i, (row, id, logprob) in enumerate(zip(self.rows, ids.tolist(), logprobs)):
             if i in failed:
                 out.append(Token(row, None, error=failed[i]))
-            else:
-                row.text.append(id)
-                top = tops[i][: row.request.sampling.logprobs] if tops else ()
-                out.append(Token(row, id, logprob, top, *self._end(row, id)))
+                continue
+            row.text.append(id)
+            try:
+                end = self._end(row, id)
+            except Exception as error:  # somebody else's code: a fault in it is that row's alone
+                row.text.pop()
+                out.append(Token(row, None, error=error))
+                continue
+            top = tops[i][: row.request.sampling.logprobs] if tops else ()
+            out.append(Token(row, id, logprob, top, *end))
         return out
 
     def _mask(self, logits_BV: Tensor, failed: dict[int, Exception]) -> Tensor:

@@ -139,6 +139,39 @@ def test_a_fault_in_one_request_ends_that_one_only(model: Transformer) -> None:
     assert core.scheduler.blocks.used == 0
 
 
+class Stumbles(Forbid):
+    """Forbids all but one token, and fails where it is told of its third, or asked whether it is done."""
+
+    def __init__(self, token: int, where: str) -> None:
+        super().__init__(token)
+        self.where = where
+
+    def advance(self, state: int, token: int) -> int:
+        if self.where == "advance" and state == 2:
+            raise ValueError("broken rule")
+        return state + 1
+
+    def done(self, state: int) -> bool:
+        if self.where == "done" and state == 3:
+            raise ValueError("broken rule")
+        return False
+
+
+@pytest.mark.parametrize("where", ["advance", "done"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_fault_after_the_choice_ends_that_request_only(model: Transformer, where: str, first: bool) -> None:
+    core = Core(model)
+    rules = [Stumbles(8, where), Forbid(7)] if first else [Forbid(7), Stumbles(8, where)]
+    rows = [core.submit(Request((1, 2), Sampling(max_tokens=6), processors=(rule,))) for rule in rules]
+    bad, good = rows if first else reversed(rows)
+    errors: dict[Any, Exception] = {}
+    while core.busy:
+        errors |= {t.row: t.error for t in core.step() if t.error is not None}
+    assert list(errors) == [bad] and isinstance(errors[bad], ValueError)
+    assert good.text[2:] == [7] * 6 and bad.text[2:] == [8, 8]  # the token it failed on is not written
+    assert core.scheduler.blocks.used == 0
+
+
 def test_what_can_never_fit_is_refused_at_once(model: Transformer) -> None:
     core = Core(model, memory=3 * page_bytes(model.config))
     with pytest.raises(UserError, match=f"cache holds {2 * SIZE}"):
