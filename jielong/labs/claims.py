@@ -20,7 +20,7 @@ CLAIMS = """# The course's claims, measured
 課程的主張，逐一實測。Each row is an experiment of `jielong/labs/` and can be repeated with its command.
 *held*: every part of the claim came out so; *held in part*: some did; *did not hold here*: none did, in a
 world and on models as small as these; *control failed*: the measurement cannot be trusted, and nothing is
-claimed.
+claimed; *one seed*: nothing says how far another seed would be, so nothing is judged.
 Figures stand with their 95 % interval beside their control and, where the world knows it, the truth.
 *stale*: the code has changed since; the command measures it again.
 """

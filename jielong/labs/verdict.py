@@ -4,6 +4,7 @@ A lab gives a verdict to each row that speaks for the claim (`judge`) and to eac
 as known (`check`); rows without a verdict are context. Then, of the whole lab:
 
     control failed      some control did not come out: nothing is claimed
+    one seed            nothing says how far another seed would be: run it with --seeds 2 or more
     held                every judged row held
     held in part        some did
     did not hold here   none did
@@ -18,8 +19,8 @@ from typing import Literal
 
 from jielong.base import stats
 from jielong.base.errors import UserError
-from jielong.base.result import Interval, Result, Row
-from jielong.views.verdicts import CONTROL_FAILED, CONTROL_OK, HELD, NOT_HELD, NOT_RUN, PART
+from jielong.base.result import Result, Row
+from jielong.views.verdicts import CONTROL_FAILED, CONTROL_OK, HELD, NOT_HELD, NOT_RUN, ONE_SEED, PART
 
 Side = Literal["above", "below"]
 
@@ -45,13 +46,16 @@ def over_seeds(
     unit: str = "",
     note: str = "",
 ) -> Row:
-    """The mean of one value per seed with Student's interval (one seed: the value alone), judged.
+    """The mean of one value per seed with Student's interval, judged.
 
+    One seed has no spread to be judged by: its value stands without an interval, and "one seed" is its verdict.
     `n`: how many items stand behind the values, where those are more than the values.
     """
-    interval = stats.t_interval(values) if len(values) > 1 else Interval(values[0], values[0])
     mean = sum(values) / len(values)
-    return judge(Row(name, mean, interval, n or len(values), control, control_name, unit=unit, note=note), side)
+    row = Row(name, mean, None, n or len(values), control, control_name, unit=unit, note=note)
+    if len(values) == 1:
+        return replace(row, verdict=ONE_SEED)
+    return judge(replace(row, interval=stats.t_interval(values)), side)
 
 
 def check(row: Row, low: float = -math.inf, high: float = math.inf) -> Row:
@@ -76,6 +80,8 @@ def verdict(result: Result | None) -> str:
     given = [row.verdict for row in result.rows]
     if CONTROL_FAILED in given:
         return CONTROL_FAILED
+    if ONE_SEED in given:
+        return ONE_SEED
     held, missed = given.count(HELD), given.count(NOT_HELD)
     if PART in given:
         held, missed = held + 1, missed + 1
@@ -89,5 +95,5 @@ def verdict(result: Result | None) -> str:
 def headline(result: Result) -> Row | None:
     """The row a lab is quoted by: the one named in meta "headline", else the first that was judged."""
     wanted = result.meta.get("headline")
-    judged = [row for row in result.rows if row.verdict in (HELD, NOT_HELD, PART)]
+    judged = [row for row in result.rows if row.verdict in (HELD, NOT_HELD, PART, ONE_SEED)]
     return next((row for row in result.rows if row.name == wanted), judged[0] if judged else None)

@@ -10,7 +10,7 @@ from jielong.base.result import Row
 from jielong.views.markup import Html, Prose, Words, element, join, number, text
 
 HELD, PART, NOT_HELD = "held", "held in part", "did not hold here"
-CONTROL_FAILED, NOT_RUN = "control failed", "not run"
+CONTROL_FAILED, NOT_RUN, ONE_SEED = "control failed", "not run", "one seed"
 CONTROL_OK = "control ok"
 REACHED, MISSED = "reached", "not reached"
 
@@ -20,6 +20,7 @@ MARKS: dict[str, tuple[str, str, str]] = {  # verdict -> sign, class, Chinese
     NOT_HELD: ("✗", "bad", "在此不成立"),
     CONTROL_FAILED: ("⚠", "warn", "對照失敗"),
     NOT_RUN: ("○", "none", "尚未執行"),
+    ONE_SEED: ("○", "none", "只有一個種子"),
     CONTROL_OK: ("✓", "none", "對照正常"),
     REACHED: ("✓", "good", "達標"),
     MISSED: ("✗", "bad", "未達標"),

@@ -14,7 +14,7 @@ from jielong.lm.local import Local, Parts
 from jielong.nets.config import TransformerConfig
 from jielong.nets.transformer import Transformer
 from jielong.units import bpe
-from jielong.views.verdicts import CONTROL_FAILED, HELD, PART
+from jielong.views.verdicts import CONTROL_FAILED, HELD, ONE_SEED, PART
 from jielong.world import World
 
 
@@ -77,3 +77,8 @@ def columns(**changes: float) -> dict[str, float]:
 def test_verdicts(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, changes: dict[str, float], told: str) -> None:
     monkeypatch.setattr(lab, "measure", lambda budget, seed: columns(**changes))
     assert verdict(lab.run(Budget(seeds=(0, 1, 2), out=tmp_path, lab="masking_distorts"))) == told
+
+
+def test_one_seed_is_no_verdict(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setattr(lab, "measure", lambda budget, seed: columns())
+    assert verdict(lab.run(Budget(seeds=(0,), out=tmp_path, lab="masking_distorts"))) == ONE_SEED

@@ -7,7 +7,7 @@ import pytest
 from jielong.base.errors import UserError
 from jielong.base.result import Interval, Result, Row
 from jielong.labs.verdict import check, headline, judge, over_seeds, verdict
-from jielong.views.verdicts import CONTROL_FAILED, CONTROL_OK, HELD, NOT_HELD, NOT_RUN, PART
+from jielong.views.verdicts import CONTROL_FAILED, CONTROL_OK, HELD, NOT_HELD, NOT_RUN, ONE_SEED, PART
 
 
 def row(
@@ -43,8 +43,14 @@ def test_values_over_seeds_are_judged_by_students_interval() -> None:
     assert made.interval is not None and made.interval.low == pytest.approx(0.3 - 0.1 * 12.7062, rel=1e-5)
     assert made.verdict == NOT_HELD  # two seeds say little
     assert over_seeds("lead", [0.2, 0.21, 0.2, 0.19], "above", 0.0, "none", 400).verdict == HELD
-    alone = over_seeds("lead", [0.2], "below", 0.5, "none", 100)
-    assert alone.interval == Interval(0.2, 0.2) and alone.n == 100 and alone.verdict == HELD
+
+
+@pytest.mark.parametrize("control", [0.5, 0.2, 0.1])
+def test_one_seed_says_so_and_gives_no_verdict(control: float) -> None:
+    alone = over_seeds("lead", [0.2], "below", control, "none", 100)
+    assert alone.interval is None and (alone.estimate, alone.n, alone.verdict) == (0.2, 100, "one seed")
+    lab = Result("x", "X", (alone, row(0, 1, verdict=CONTROL_OK)))
+    assert verdict(lab) == ONE_SEED and headline(lab) == alone
 
 
 def test_without_control_or_interval_nothing_is_judged() -> None:
@@ -82,6 +88,8 @@ def test_controls_must_come_out_as_known(made: Row, limits: dict[str, float], go
         ([HELD, CONTROL_OK], HELD),
         ([HELD, HELD, CONTROL_FAILED], CONTROL_FAILED),
         ([CONTROL_FAILED], CONTROL_FAILED),
+        ([ONE_SEED, HELD], ONE_SEED),
+        ([ONE_SEED, CONTROL_FAILED], CONTROL_FAILED),
     ],
 )
 def test_the_verdict_of_a_lab(verdicts: list[str], came: str) -> None:
