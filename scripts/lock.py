@@ -21,7 +21,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 # trackio is not among them: it wants an older pillow than the core's.
-REFEREES = tuple("accelerate aiohttp datasets lm-eval openai requests tenacity tensorboard transformers wandb".split())
+REFEREES = tuple(
+    "accelerate aiohttp ctranslate2 datasets lm-eval openai requests tenacity tensorboard transformers wandb".split()
+)
 # Needed to install the package in place, without an isolated build that would fetch them every time.
 BUILD = ("editables", "hatchling")
 
