@@ -36,7 +36,7 @@ test: .venv/.test
 	@.venv/bin/python $(PYTEST) -m "$(FAST)" $(ARGS)
 
 test-all: .venv/.test referees
-	@.venv/bin/python $(PYTEST) -m "not referee and not gpu" $(ARGS)
+	@JIELONG_SCHEDULES=$${JIELONG_SCHEDULES:-10000} .venv/bin/python $(PYTEST) -m "not referee and not gpu" $(ARGS)
 
 referees: .venv-referees/.stamp
 	@.venv-referees/bin/python $(PYTEST) -m "referee and not gpu" $(ARGS)
