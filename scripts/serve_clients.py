@@ -183,9 +183,17 @@ def flat(memory: list[tuple[float, float]]) -> tuple[bool, float, float]:
     return last - middle <= max(SLACK, GROWTH * middle), middle, last
 
 
+def ends(memory: list[tuple[float, float]]) -> tuple[float, float]:
+    """Megabytes at the start and at the end: medians of five seconds each."""
+    values = [m for _, m in memory] or [0.0]
+    first, last = sorted(values[:5]), sorted(values[-5:])
+    return first[len(first) // 2], last[len(last) // 2]
+
+
 def report(args: argparse.Namespace, tally: Tally) -> dict[str, Any]:
     """The document."""
     fine, middle, last = flat(tally.memory)
+    start, end = ends(tally.memory)
 
     def centiles(values: list[float]) -> dict[str, float]:
         ordered = sorted(values) or [0.0]
@@ -196,6 +204,7 @@ def report(args: argparse.Namespace, tally: Tally) -> dict[str, Any]:
         "errors": dict(tally.errors.most_common(10)), "mixed_up": tally.mixed,
         "first_byte_seconds": centiles(tally.first), "whole_seconds": centiles(tally.whole),
         "memory_flat": fine, "megabytes_second_third": round(middle, 1), "megabytes_last_third": round(last, 1),
+        "megabytes_start": round(start, 1), "megabytes_end": round(end, 1),
         "server_cpu_seconds": round(tally.cpu[-1] - tally.cpu[0], 1) if tally.cpu else 0.0,
         "longest_lag_of_the_clients": round(tally.lag, 2),
         "fine": fine and not tally.errors and not tally.mixed and tally.answers > 0,

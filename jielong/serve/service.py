@@ -238,8 +238,10 @@ class Service:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self.busy -= len(tasks)
+            try:  # who hangs up just now cancels this too
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                self.busy -= len(tasks)
 
     async def written(self, ask: Ask) -> list[Written]:
         """All texts, whole."""

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from jielong.infer.sampling import Sampling
+from jielong.serve.service import Ask
 from tests.serve.conftest import running, service_of, the_codec
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "serve_clients.py"
@@ -43,6 +45,33 @@ def test_two_hundred_clients_for_some_seconds(clients):
         assert service.busy == service.engine.open == 0
 
 
+@pytest.mark.parametrize("again", [0, 1, 2])
+def test_whoever_leaves_at_whatever_moment_nothing_stays(again):
+    """Cancelled after every number of steps of the loop there can be, and a second time `again` steps later."""
+    ask = Ask(((5, 6),), Sampling(max_tokens=4), 4, 2)
+
+    async def leave(after: int) -> bool:
+        service = service_of("the cat sat")
+        task = asyncio.create_task(service.written(ask))
+        for _ in range(after):
+            await asyncio.sleep(0)
+        finished = task.done()
+        task.cancel()
+        if again:
+            for _ in range(again):
+                await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0.01)
+        assert service.busy == service.engine.open == 0, f"left after {after} steps"
+        return finished
+
+    after = 0
+    while not asyncio.run(leave(after)):
+        after += 1
+    assert after > 5
+
+
 def test_an_error_and_growth_are_seen(clients):
     """The measurement can fail."""
     service = service_of("the cat")
@@ -50,14 +79,14 @@ def test_an_error_and_growth_are_seen(clients):
         args = argparse.Namespace(url=url, name="dog", pid=0, clients=3, seconds=0.5, leaving=0.0, kinds=8, same=True)
         found = clients.report(args, asyncio.run(clients.run(args)))
     assert not found["fine"] and any(e.startswith("404") for e in found["errors"])
+    assert clients.ends([(i, 100 + i) for i in range(90)]) == (102, 187) and clients.ends([]) == (0, 0)
     assert not clients.flat([(i, 100 + i) for i in range(90)])[0] and clients.flat([(i, 100) for i in range(90)])[0]
     with pytest.raises(ValueError):
         clients.text_of({"stream": True}, b'data: {"choices": []}')
 
 
-@pytest.mark.slow
-def test_five_minutes_of_two_hundred_clients(tmp_path):
-    """The real engine in a process of its own; the same request must have the same answer each time."""
+def small_model(folder: Path) -> Path:
+    """A random model of some hundred thousand parameters, saved."""
     import torch
 
     from jielong.nets import checkpoint
@@ -70,8 +99,15 @@ def test_five_minutes_of_two_hundred_clients(tmp_path):
     for parameter in model.parameters():
         if parameter.ndim > 1:
             parameter.data.normal_(0.0, 0.2, generator=chance)
-    checkpoint.save(tmp_path / "model", model.eval(), the_codec())
-    command = [sys.executable, str(SCRIPT), "--model", str(tmp_path / "model"), "--mode", "exact", "--same"]
+    checkpoint.save(folder, model.eval(), the_codec())
+    return folder
+
+
+@pytest.mark.slow
+def test_five_minutes_of_two_hundred_clients(tmp_path):
+    """The real engine in a process of its own; the same request must have the same answer each time."""
+    model = small_model(tmp_path / "model")
+    command = [sys.executable, str(SCRIPT), "--model", str(model), "--mode", "exact", "--same"]
     done = subprocess.run([*command, "--clients", "200", "--seconds", "300"], capture_output=True, text=True,
                           env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
