@@ -53,6 +53,8 @@ results: .venv/.test .venv-referees/.stamp
 	  .venv/bin/jielong demo --seed $$seed --out runs/results-$$seed --overwrite --store docs/results || exit 1; done
 	@.venv-referees/bin/jielong bench train --compiled --store docs/results
 	@.venv-referees/bin/jielong bench infer --store docs/results
+	@.venv-referees/bin/python scripts/check_families.py
+	@.venv-referees/bin/python scripts/server_results.py
 	@.venv/bin/python scripts/measure.py
 	@.venv/bin/jielong lab report
 

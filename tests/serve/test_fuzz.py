@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -65,6 +66,7 @@ class Server:
         transport = httpx.ASGITransport(build(service))
         self.client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
         self.served = self.asked = 0
+        self.statuses: Counter[int] = Counter()
 
     def ask(self, path: str, body: dict[str, Any]) -> None:
         content = json.dumps(body)  # NaN and all, as a careless client would
@@ -76,6 +78,7 @@ class Server:
 
         answer = self.loop.run_until_complete(send())
         self.asked += 1
+        self.statuses[answer.status_code] += 1
         self.served += check_answer(path, body, answer)
         assert self.service.busy == self.service.engine.open == 0
         assert len(asyncio.all_tasks(self.loop)) == 0
@@ -85,8 +88,9 @@ class Server:
         self.loop.close()
 
 
-def fuzz(make, examples: int) -> Server:
-    server = Server(make(lambda request: "the cat sat on the mat <tool_call>{}</tool_call>"))
+def fuzz(make, examples: int, kind: type[Server] = Server) -> Server:
+    """The server after so many requests."""
+    server = kind(make(lambda request: "the cat sat on the mat <tool_call>{}</tool_call>"))
     body = st.sampled_from(list(BODIES)).flatmap(lambda path: st.tuples(st.just(path), BODIES[path]))
 
     @settings(max_examples=examples, deadline=None, database=None)
