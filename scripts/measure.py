@@ -64,7 +64,7 @@ def passed(name: str, python: Path, tests: Sequence[str], note: str) -> Row | No
         return None
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     said = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT).stdout
-    good, bad = (sum(int(n) for n in re.findall(rf"(\d+) {word}", said)) for word in ("passed", "failed|error"))
+    good, bad = (sum(int(n) for n in re.findall(rf"(\d+) (?:{word})", said)) for word in ("passed", "failed|error"))
     return Row(name, good / max(1, good + bad), None, good + bad, bar=1.0, unit="share", note=note)
 
 
@@ -91,13 +91,17 @@ def main() -> None:
     began = time.monotonic()
     here, referees = Path(sys.executable), ROOT / ".venv-referees/bin/python"
     same = ["tests/train/test_loop.py", "-k", "same_seed or resumed or kill or ctrl_c or two_processes or accumulated"]
+    parity = ["tests/nets/test_qwen3_referee.py", "tests/nets/test_families_referee.py"]
     rows = [
         helps(),
         imports(),
         passed("same metrics: seed, resume, kill -9, processes", here, same, "tests/train/test_loop.py"),
         passed("tap off: same dispatched operations", here, ["tests/nets/test_transformer.py", "-k", "tap_off"], ""),
         passed(
-            "Qwen3 in transformers: logits within 1e-5, same text", referees, ["tests/nets/test_qwen3_referee.py"], ""
+            "families in transformers: logits within 1e-5, same text, written back",
+            referees,
+            parity,
+            "GPT-2, Llama 2 and 3, SmolLM, Mistral, Qwen 2, 2.5 and 3, Gemma 2 and 3, Phi-3, OLMo-2",
         ),
         *world_speed.rows(),
         *([] if "--quick" in sys.argv[1:] else fast_tests()),
