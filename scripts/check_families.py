@@ -81,7 +81,8 @@ def rows(codec: Tokenizer, folder: Path) -> Iterator[Row]:
         note = f"{len(mine)} configurations"
         gaps = [difference(case, codec, place / "l") for case, place in zip(mine, places, strict=True)]
         worst, count = max(gap for gap, _ in gaps), sum(n for _, n in gaps)
-        yield Row(f"{kind}: largest difference of a logit", worst, None, count, bar=1e-5, group="logits", note=note)
+        yield Row(f"{kind}: largest difference of a logit", worst, None, count, bar=1e-5, unit="nats",
+                  group="logits", note=note)  # fmt: skip
         text = [agreement(case, codec, place / "g") for case, place in zip(mine, places, strict=True)]
         yield Row(f"{kind}: same greedy tokens", min(text), None, WRITTEN * len(mine), bar=1.0, unit="share",
                   group="text", note=note)  # fmt: skip

@@ -149,7 +149,13 @@ def rows(codec: Tokenizer, folder: Path) -> Iterator[Row]:
                     ours = loaded.model(read, cache=KVCache(config, 1))[0].numpy()
                 far = float(np.abs(ours - logits).max())
                 yield Row(
-                    f"{name}: largest difference of a logit", far, None, logits.size, bar=1e-2, unit="", group="logits"
+                    f"{name}: largest difference of a logit",
+                    far,
+                    None,
+                    logits.size,
+                    bar=1e-2,
+                    unit="nats",
+                    group="logits",
                 )
                 share = sum(words) / len(words)
                 yield Row(

@@ -81,11 +81,11 @@ def _section(result: Result, changed: Sequence[str]) -> str:
     if meta.get("command"):
         lines += [f"`{meta['command']}`", ""]
     about = [f"Machine: {machine_line(meta)}"]
-    about += [
-        f"{key}: {meta[key]}" for key in ("mode", "minutes", "version") if meta.get(key) not in (None, "")
-    ]
+    about += [f"{key}: {meta[key]}" for key in ("mode", "minutes", "version") if meta.get(key) not in (None, "")]
     if meta.get("seeds"):
         about.append("seeds: " + ", ".join(str(seed) for seed in meta["seeds"]))
+    if meta.get("versions"):
+        about.append("beside " + ", ".join(f"{name} {given}" for name, given in meta["versions"].items() if given))
     lines += ["; ".join(about) + ".", ""]
     if changed:
         lines += [f"**stale**: {_changed(changed)}", ""]

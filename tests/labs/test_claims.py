@@ -80,7 +80,8 @@ def bars() -> Result:
         Row("refused", 0.03, None, 200, bar=0.05, unit="share"),
         Row("minutes", 5.8, None, 3, bar=8, unit="min", verdict=REACHED),
     )
-    meta = {"machine": "a laptop", "mode": "fast", "command": "jielong demo", "at_most": ["refused"]}
+    meta = {"machine": "a laptop", "mode": "fast", "command": "jielong demo", "at_most": ["refused"],
+            "versions": {"openai": "3.54.0", "lm-eval": "0.4.13", "gone": None}}  # fmt: skip
     return Result("demo", "The demo's bars", rows, meta=meta)
 
 
@@ -96,7 +97,7 @@ def test_bars_say_whether_they_were_reached_and_why_not() -> None:
     )
     assert "| refused | 3.0% | 200 | – | ≤ 5% | reached | – |" in text
     assert "| minutes | 5.80 min | 3 | – | ≤ 8 min | reached | – |" in text
-    assert "Machine: a laptop; mode: fast." in text and "`jielong demo`" in text
+    assert "Machine: a laptop; mode: fast; beside openai 3.54.0, lm-eval 0.4.13." in text and "`jielong demo`" in text
     assert "**stale**: it does not say which code made it." in text
 
 
