@@ -10,6 +10,7 @@ the message names the option that prevents it. Nothing is unpickled; weights are
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -120,6 +121,7 @@ def load(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float
         integers = quant.load(folder, config).to(device=device, dtype=dtype).eval()
         return Loaded(integers, codec, info, folder, said)
     stored = weights.look(folder)
+    weights.check_size(config, sum(map(math.prod, stored.shapes.values())), folder)
     model = Transformer(config, seed=None)
     needed = parts(family, model)
     names = _names(family, stored)
@@ -202,7 +204,7 @@ def read_config(data: Any, folder: Path) -> tuple[Family | None, TransformerConf
     except UserError as error:
         raise UserError(f"{folder / CONFIG}: {str(error).removeprefix('config.json ')}") from error
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
-        raise UserError(f"{folder / CONFIG} does not make sense ({error})") from error
+        raise UserError(f"{folder / CONFIG} does not make sense ({error!s:.200})") from error
 
 
 def card(model: Transformer, info: Mapping[str, Any]) -> str:

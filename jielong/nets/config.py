@@ -20,6 +20,11 @@ Placement = Literal["pre", "post", "out", "sandwich"]
 Position = Literal["rope", "learned", "sinusoid", "alibi", "none"]
 Activation = Literal["swiglu", "geglu", "geglu_tanh", "gelu", "gelu_tanh", "relu", "relu2"]
 GATED = ("swiglu", "geglu", "geglu_tanh")
+# What a number may be: beyond, a file is broken, and memory or float32 would be the first to say so.
+LARGEST, MOST = (1 << 31) - 1, {"layers": 10_000, "context": 1 << 24}
+TINY, HUGE = 1e-9, 1e18
+REALS = (("norm_eps", 0.0, 1.0), ("norm_offset", -HUGE, HUGE), ("embed_scale", -HUGE, HUGE),
+         ("attention_scale", -HUGE, HUGE), ("softcap", TINY, HUGE))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,18 +102,19 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         for name in ("vocab", "dim", "layers", "heads", "kv_heads", "head_dim", "hidden", "context"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"model option {name} must be a whole number of 1 or more, not {value!r}")
+            _whole(name, getattr(self, name), MOST.get(name, LARGEST))
+        for name, low, high in REALS:
+            _real(name, getattr(self, name), low, high)
         if self.heads % self.kv_heads:
             raise UserError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
         if self.layer_list and len(self.layer_list) != self.layers:
             raise UserError(f"layer_list has {len(self.layer_list)} entries for {self.layers} layers")
         if not 0.0 <= self.dropout < 1.0:
             raise UserError(f"dropout must lie in [0, 1), not {self.dropout}")
-        for layer in self.blocks:
-            if layer.window is not None and layer.window < 1:
-                raise UserError(f"an attention window must be 1 or more, not {layer.window}")
+        for layer in self.layer_list or (self.layer,):
+            if layer.window is not None:
+                _whole("window", layer.window)
+            _real("softcap", layer.softcap, TINY)
             if layer.adaln and not self.condition:
                 raise UserError("a layer with adaln needs condition=WIDTH of the condition vector")
             if self.position == "rope" and layer.rope:
@@ -160,7 +166,26 @@ def from_json(data: Mapping[str, Any]) -> TransformerConfig:
     return _build(TransformerConfig, values)
 
 
+def _whole(name: str, value: object, most: int = LARGEST) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise UserError(f"model option {name} must be a whole number from 1 to {most:,}, not {value!r:.60}")
+
+
+def _real(name: str, value: object, low: float = -HUGE, high: float = HUGE) -> None:
+    """None stands for an option that is not used."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise UserError(f"model option {name} must be a number from {low:g} to {high:g}, not {value!r:.60}")
+
+
 def _check_rope(rope: Rope, head_dim: int) -> None:
+    for name in ("base", "factor", "beta_fast", "beta_slow", "low_frequency", "high_frequency", "fraction"):
+        _real(f"rope {name}", getattr(rope, name), TINY, 1.0 if name == "fraction" else HUGE)
+    for name, value in (("original", rope.original), ("attention", rope.attention)):
+        _real(f"rope {name}", value, 0.0)
+    for value in (*rope.short, *rope.long):
+        _real("rope factors", value, TINY)
     dims = int(head_dim * rope.fraction)
     if dims % 2:
         raise UserError(f"head_dim {head_dim} x rope fraction {rope.fraction} must be even")
@@ -181,9 +206,7 @@ def _build(kind: type[Any], values: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise UserError(
-            f"{kind.__name__} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}"
-        )
+        raise UserError(f"{kind.__name__} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     return kind(**values)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from jielong.base import files
 from jielong.base.errors import UserError
+from jielong.nets import weights
 
 if TYPE_CHECKING:
     from jielong.nets.config import TransformerConfig
@@ -125,7 +126,8 @@ def load(folder: Path, config: TransformerConfig) -> Transformer:
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is half-written or no safetensors file ({error})") from error
+        raise UserError(f"{path} is half-written or no safetensors file ({error!s:.200})") from error
+    weights.check_size(config, 2 * sum(tensor.numel() for tensor in tensors.values()), folder)  # two of 4 bits a byte
     model = Transformer(config, seed=None)
     with torch.no_grad():
         for name, place in model.state_dict().items():

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from jielong.base import files
 from jielong.base.errors import UserError
+from jielong.nets.config import TransformerConfig
 from jielong.nets.families.family import BUFFERS, Part
 
 T = TypeVar("T")
@@ -93,7 +94,16 @@ def _open(folder: Path, name: str, stack: ExitStack) -> Any:
     try:
         return stack.enter_context(safe_open(path, framework="pt"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is half-written or no safetensors file ({error}); fetch it again") from error
+        raise UserError(f"{path} is half-written or no safetensors file ({error!s:.200}); fetch it again") from error
+
+
+def check_size(config: TransformerConfig, numbers: int, folder: Path) -> None:
+    """UserError where a model would be several times larger than the weights beside its configuration: it must not be
+    built, whatever memory there is. (Names and shapes are compared afterwards.)"""
+    wanted = config.parameters + config.context * config.dim * (config.position == "learned")
+    if wanted > 4 * numbers:
+        raise UserError(f"{folder}: config.json describes a model of {wanted:,} numbers and {NAME} holds {numbers:,}; "
+                        "config.json belongs to other weights")  # fmt: skip
 
 
 def check(

@@ -286,6 +286,39 @@ def test_broken_folders(harm: str, word: str, codec: Tokenizer, tmp_path: Path) 
     assert "\n" not in str(caught.value)
 
 
+ABSURD = (10**9, 10**30, -1, 1e300, float("nan"), True, "x" * 5000, [1.0] * 2000)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_absurd_numbers_are_refused_by_name_and_nothing_is_built_of_them(
+    name: str, codec: Tokenizer, tmp_path: Path
+) -> None:
+    """A field that asks for terabytes, or that makes every logit NaN, is one line; what is read can be run."""
+    folder = folder_of(name, codec, tmp_path / "a")
+    data = json.loads((folder / "config.json").read_text())
+    more = {"rms_norm_eps": 1e-6, "layer_norm_epsilon": 1e-5, "rope_theta": 1e4, "n_inner": 64}
+    for field in {**data, **more}:
+        for value in ABSURD:
+            (folder / "config.json").write_text(json.dumps({**data, field: value}))
+            said = "read"
+            try:
+                model = checkpoint.load(folder).model
+            except UserError as error:
+                said = str(error)
+            assert "\n" not in said and len(said) < 600, said
+            assert said != "read" or model(torch.tensor([[1, 2, 3]])).isfinite().all(), (field, value)
+
+
+@pytest.mark.parametrize(("field", "word"), [("num_attention_heads", "holds"), ("hidden_size", "holds"),
+                                             ("max_position_embeddings", "context must be")])  # fmt: skip
+def test_an_absurd_size_is_named(field: str, word: str, codec: Tokenizer, tmp_path: Path) -> None:
+    folder = folder_of("qwen3", codec, tmp_path / "a")
+    data = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**data, field: 10**9}))
+    with pytest.raises(UserError, match=word):
+        checkpoint.load(folder)
+
+
 def test_rotations_that_depend_on_length() -> None:
     """Closed forms, and that a cached text is read with one rotation from its first token to its last."""
     long = Rope(scaling="longrope", factor=4.0, original=16, short=(1.0, 2.0), long=(3.0, 8.0))

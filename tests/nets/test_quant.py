@@ -102,6 +102,10 @@ def test_wrong_bits_and_broken_folders_are_told(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "plain", random_model(), CODEC)
     quant.save(tmp_path / "small", checkpoint.load(tmp_path / "plain"), 8)
     data = json.loads((tmp_path / "small/config.json").read_text())
+    data["jielong"]["hidden"] = 10**9
+    (tmp_path / "small/config.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match="belongs to other weights"):  # before anything is built of it
+        checkpoint.load(tmp_path / "small")
     data["jielong"]["hidden"] = 128
     (tmp_path / "small/config.json").write_text(json.dumps(data))
     with pytest.raises(UserError, match="has shape"):

@@ -45,5 +45,5 @@ def read_known(data: Mapping[str, Any]) -> tuple[Family, TransformerConfig]:
     if family is None:
         near = " (gemma3_text, its text part, is)" if kind == "gemma3" else ""
         names = ", ".join(sorted(family.name for family in FAMILIES))
-        raise UserError(f"model_type {kind!r} is not read here{near}; these are: {names}, jielong")
+        raise UserError(f"model_type {kind!r:.60} is not read here{near}; these are: {names}, jielong")
     return family, read(family, data)

@@ -111,7 +111,7 @@ def windows(said: Mapping[str, Any], kinds: Sequence[str]) -> list[int | None]:
         raise UserError(f"config.json has layer_types {', '.join(odd)}, which are not honoured")
     window = said.get("sliding_window")
     if SLIDING in kinds and not isinstance(window, int):
-        raise UserError(f"config.json has sliding layers and sliding_window={window!r}: give it a number")
+        raise UserError(f"config.json has sliding layers and sliding_window={window!r:.60}: give it a number")
     return [window if kind == SLIDING else None for kind in kinds]
 
 
