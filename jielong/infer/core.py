@@ -190,7 +190,7 @@ class Core:
                 elif row.unread == width:
                     wanted.append(len(ids) - 1)
                     ready.append(row)
-            dummy = self.runner.exact and len(work) == 1 and width == 1  # one row alone is multiplied otherwise
+            dummy = self.runner.tiled and len(work) == 1 and width == 1  # one row alone is multiplied otherwise
             if dummy:
                 ids, positions, slots = [*ids, 0], [*positions, 0], [*slots, 0]
             numbers = tuple(row.number for row in rows)
@@ -207,7 +207,7 @@ class Core:
         if width == 1 and key == self._table[0]:  # between two page boundaries nothing changes
             return self._table[1]
         need = max(len(row.table) for row in rows)
-        if self.runner.exact:
+        if self.runner.tiled:
             need = pages_for(-(-need * SIZE // TILE) * TILE)
         table = np.zeros((len(rows) + dummy, need), dtype=np.int64)
         for i, row in enumerate(rows):

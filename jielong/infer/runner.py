@@ -18,17 +18,20 @@ import torch
 from torch import Tensor
 
 from jielong.base.errors import UserError
-from jielong.nets.decoder import Decoder, Feed, Group, refuses
+from jielong.nets.decoder import Decoder, Feed, Group
+from jielong.nets.layout import refuses
+from jielong.nets.native import decoder as native
 from jielong.nets.pages import SIZE, Pages
 
 CACHE_BYTES = 2 << 30
 
 
 class Runner(Protocol):
-    """What the engine needs of a model. `keeps`: what was read need not be read again."""
+    """What the engine needs of a model. `keeps`: what was read need not be read again. `tiled`: tables must come in
+    whole tiles of positions, and two rows or more."""
 
     keeps: bool
-    exact: bool
+    tiled: bool
     device: torch.device
 
     def step(self, feed: Feed) -> Tensor:
@@ -92,7 +95,7 @@ class Paged:
     """What both runners with pages share."""
 
     keeps = True
-    exact = False
+    tiled = False
 
     def __init__(self, pages: Pages) -> None:
         self.pages = pages
@@ -112,11 +115,13 @@ class Paged:
 
 
 class Written(Paged):
-    """The decoder written out."""
+    """The decoder written out: in C++ where there is a compiler, else call by call."""
 
     def __init__(self, model: Any, pages: Pages, exact: bool) -> None:
         super().__init__(pages)
-        self.decoder, self.exact = Decoder(model, exact), exact
+        compiled = native.decoder(model, 8 if pages.scales else 32)
+        self.decoder = compiled or Decoder(model, exact)
+        self.tiled = exact and compiled is None
 
     def step(self, feed: Feed) -> Tensor:
         with torch.inference_mode():
@@ -190,7 +195,7 @@ class _View:
 class Recompute:
     """A model without a cache: the whole text is read again for every token."""
 
-    keeps = exact = False
+    keeps = tiled = False
 
     def __init__(self, model: Any, tap: Any = None) -> None:
         self.model, self.tap = model, tap

@@ -4,8 +4,7 @@
     logits_RV = decoder.step(feed, pages)
 
 The same function as `Transformer` (tests hold them together for every option of a layer), over a flat list of tokens
-of many rows, with keys and values in pages. Heads are stored with the two halves of each rotated pair side by side,
-so that a rotation is one complex product; queries and keys agree about it, and nobody else looks.
+of many rows, with keys and values in pages. `native/` holds the same step in one call, where a compiler is at hand.
 Shapes: N tokens of all rows, R rows wanted, D width, H query heads, K key heads, G = H / K, C head size.
 """
 
@@ -21,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jielong.base.errors import UserError
-from jielong.nets import kernels, quant, rope
+from jielong.nets import kernels, layout, quant, rope
 from jielong.nets.block import ACTIVATIONS, Block, Norm
-from jielong.nets.config import Layer, TransformerConfig
+from jielong.nets.config import TransformerConfig
 from jielong.nets.pages import SIZE, Pages
 from jielong.nets.transformer import Transformer
 
@@ -77,11 +76,11 @@ class Decoder:
     def __init__(self, model: Transformer, exact: bool = False) -> None:
         self.config, self.exact = model.config, exact
         config = self.config
-        reason = refuses(config)
+        reason = layout.refuses(config)
         if reason:
             raise UserError(f"this model cannot be run as a language model: it has {reason}")
         self.embed, self.kind = model.embed.detach(), None if model.kind is None else model.kind.detach()[0]
-        self.place = _places(model)
+        self.place = layout.places(model)
         self.embed_norm, self.norm = _norm(model.embed_norm), _norm(model.norm)
         packed = exact or sum(p.numel() for p in model.parameters()) >= kernels.LARGE
         whole = quant.kept(model)
@@ -91,8 +90,7 @@ class Decoder:
         self.head = _matrix(model.head_weight, model.head_bias, packed, head)
         blocks = cast(Iterable[Block], model.blocks)
         self.blocks = [_Block(block, config, number, exact, packed, whole) for number, block in enumerate(blocks)]
-        ropes = {layer.rope for layer in config.blocks if config.position == "rope"} - {None}
-        self.turns = {each: _turns(each, config) for each in ropes}
+        self.turns = layout.turns(config)
         alibi = config.position == "alibi"
         self.slopes = rope.alibi_slopes(config.heads).view(config.kv_heads, 1, 1, -1, 1) if alibi else None
 
@@ -126,12 +124,8 @@ class Decoder:
         return x if self.norm is None else self.norm(x)
 
     def turn(self, pages: Pages, moved: list[int], back: int) -> None:
-        """Turn the keys in some pages to positions `back` earlier: R(p - b) k = R(-b) R(p) k (Su et al. 2021)."""
-        for number, layer in enumerate(self.config.blocks):
-            table = self.turns.get(layer.rope)
-            if table is not None:
-                turn = table[back] / table[back].abs() * (table[0].abs() > 0)
-                pages.turn(number, moved, turn.conj())
+        """Turn the keys in some pages to positions `back` earlier."""
+        layout.turn_back(self.config, self.turns, pages, moved, back)
 
     def _share(self, feed: Feed, pages: Pages) -> _Step:
         step = _Step(feed, pages, pages.index(feed.slots))
@@ -166,17 +160,15 @@ class _Block:
     ) -> None:  # fmt: skip
         attention, feed, layer = block.attention, block.feed, block.layer
         self.config, self.layer, self.number, self.exact = config, layer, number, exact
-        heads = config.heads + config.kv_heads
-        order = _order(layer, config)
         ours = f"blocks.{number}."
-        rows = _pairs(torch.arange(len(attention.qkv)), order, heads)
+        rows = layout.head_rows(layer, config)
         bias = None if attention.qkv_bias is None else attention.qkv_bias[rows]
         qkv = whole.get(f"{ours}attention.qkv")
         self.qkv = _matrix(attention.qkv[rows], bias, packed, None if qkv is None else qkv.rows(rows))
         self.out = _matrix(attention.out, attention.out_bias, packed, whole.get(f"{ours}attention.out"))
         self.up = _matrix(feed.up, feed.up_bias, packed, whole.get(f"{ours}feed.up"))
         self.down = _matrix(feed.down, feed.down_bias, packed, whole.get(f"{ours}feed.down"))
-        self.head_norm = _head_norm(block, config, order)
+        self.head_norm = _head_norm(block, config)
         self.before, self.between = _norm(block.attention_norm), _norm(block.feed_norm)
         self.after, self.last = _norm(block.attention_after), _norm(block.feed_after)
         self.scale = attention.scale
@@ -262,55 +254,10 @@ class _Block:
         return mixed
 
 
-def refuses(config: TransformerConfig) -> str:
-    """What keeps a shape from being run token by token; empty for language models."""
-    if not config.causal:
-        return "causal=False (an encoder)"
-    for layer in config.blocks:
-        if layer.cross or layer.adaln:
-            return "cross-attention" if layer.cross else "adaln"
-    return ""
-
-
-def _order(layer: Layer, config: TransformerConfig) -> Tensor | None:
-    """Where each place of a head comes from, so that rotated pairs lie side by side; None where nothing turns."""
-    if config.position != "rope" or layer.rope is None:
-        return None
-    half = int(config.head_dim * layer.rope.fraction) // 2
-    pairs = torch.stack([torch.arange(half), torch.arange(half, 2 * half)], 1).flatten()
-    return torch.cat([pairs, torch.arange(2 * half, config.head_dim)])
-
-
 def _matrix(
     weight: Tensor, bias: Tensor | None, packed: bool, whole: quant.Quantised | None
 ) -> kernels.Matrix:  # fmt: skip
     return kernels.matrix(weight, bias, packed) if whole is None else kernels.integer(whole, bias)
-
-
-def _pairs(rows: Tensor, order: Tensor | None, heads: int) -> Tensor:
-    """The first `heads` heads of the rows of a fused weight with their places in `order`."""
-    if order is None:
-        return rows
-    size = len(order)
-    turned = rows[: heads * size].unflatten(0, (heads, size))[:, order].flatten(0, 1)
-    return torch.cat([turned, rows[heads * size :]])
-
-
-def _turns(each: Any, config: TransformerConfig) -> Tensor:
-    """exp(i angle) for every position and pair of a head, complex (positions, C / 2); pairs that do not turn have 1."""
-    table = rope.tables(rope.settled(each, config.context, config.context), config.head_dim, config.context,
-                        config.context)  # fmt: skip
-    turns = torch.complex(table[0], table[1])
-    still = torch.ones(len(turns), config.head_dim // 2 - turns.shape[1], dtype=turns.dtype)
-    return torch.cat([turns, still], 1)
-
-
-def _places(model: Transformer) -> Tensor | None:
-    if model.place is not None:
-        return model.place.detach()
-    if model.config.position == "sinusoid":
-        return rope.sinusoids(model.config.context, model.config.dim)
-    return None
 
 
 def _norm(norm: Norm | None) -> Callable[[Tensor], Tensor] | None:
@@ -341,20 +288,16 @@ def _inverse(size: int, eps: float) -> Callable[[Tensor], Tensor]:
     return scale
 
 
-def _head_norm(block: Block, config: TransformerConfig, order: Tensor | None) -> Callable[[Tensor], object] | None:
-    """The norm of queries and keys (N, H + K, C), with the places of `order`: written over them."""
-    attention, kind = block.attention, block.layer.qk_norm
-    if kind is None or attention.q_norm is None or attention.k_norm is None:
+def _head_norm(block: Block, config: TransformerConfig) -> Callable[[Tensor], object] | None:
+    """The norm of queries and keys (N, H + K, C): written over them."""
+    weights = layout.head_norms(block, config)
+    if weights is None:
         return None
-    heads, kv, size = config.heads, config.kv_heads, config.head_dim
-    q, k = (w.detach() + config.norm_offset for w in (attention.q_norm, attention.k_norm))
-    order = torch.arange(size) if order is None else order
-    if kind == "head":
-        weight = torch.cat([q[order].expand(heads, size), k[order].expand(kv, size)])
+    heads, size = config.heads, config.head_dim
+    if block.layer.qk_norm == "head":
         scale = _inverse(size, config.norm_eps)
-        return lambda x: x.mul_(scale(x)).mul_(weight)
-    wide_q = _rms(q.view(heads, size)[:, order].flatten(), config.norm_eps)
-    wide_k = _rms(k.view(kv, size)[:, order].flatten(), config.norm_eps)
+        return lambda x: x.mul_(scale(x)).mul_(weights)
+    wide_q, wide_k = (_rms(w.flatten(), config.norm_eps) for w in (weights[:heads], weights[heads:]))
 
     def whole(x: Tensor) -> Tensor:
         parts = wide_q(x[:, :heads].flatten(1)), wide_k(x[:, heads:].flatten(1))

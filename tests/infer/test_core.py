@@ -14,6 +14,9 @@ from jielong.infer.request import Request
 from jielong.infer.sampling import Sampling
 from jielong.infer.score import score
 from jielong.nets.config import Layer, TransformerConfig
+from jielong.nets.decoder import Decoder
+from jielong.nets.native import build
+from jielong.nets.native.decoder import NativeDecoder
 from jielong.nets.pages import SIZE, page_bytes
 from jielong.nets.transformer import Transformer
 
@@ -34,12 +37,22 @@ def text(i: int, n: int) -> tuple[int, ...]:
     return tuple(1 + (7 * i + 3 * j + j * j) % (VOCAB - 1) for j in range(n))
 
 
+@pytest.fixture(params=["compiled", "call by call"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The decoder in C++ (where there is a compiler), and the one without."""
+    if request.param == "call by call":
+        monkeypatch.setattr("jielong.infer.runner.native.decoder", lambda model, bits: None)
+    elif build.library() is None:
+        pytest.skip("no compiler here")
+    return request.param
+
+
 @pytest.mark.parametrize("threads", [1, 2])
-def test_exact_mode_is_the_same_to_the_bit(threads: int) -> None:
+def test_exact_mode_is_the_same_to_the_bit(threads: int, either: str) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     model = random_model(context=256)
-    many = 9 if threads == 1 else 3  # two threads on a busy machine wait for each other at every call
+    many = 9 if threads == 1 or either == "compiled" else 3  # two threads on a busy machine wait at every call
     requests = [Request(text(i, 1 + 9 * i), Sampling(seed=i, max_tokens=12), index=i % 2) for i in range(many)]
     try:
         alone = [run(Core(model, mode="exact"), [r])[0] for r in requests]
@@ -63,12 +76,11 @@ def test_exact_mode_refuses_what_it_cannot_prove(model: Transformer, no_cache: N
 
 
 def test_the_self_check_sees_a_decoder_that_depends_on_company(
-    model: Transformer, monkeypatch: pytest.MonkeyPatch
+    model: Transformer, monkeypatch: pytest.MonkeyPatch, either: str
 ) -> None:
-    from jielong.nets.decoder import Decoder
-
-    real = Decoder.logits
-    monkeypatch.setattr(Decoder, "logits", lambda self, x: real(self, x) * (1 + 1e-6 * (x.shape[0] > 2)))
+    kind = NativeDecoder if either == "compiled" else Decoder
+    real = kind.step
+    monkeypatch.setattr(kind, "step", lambda self, f, p: real(self, f, p) * (1 + 1e-6 * (len(f.ids) > 2)))
     with pytest.raises(UserError, match="cannot be kept on this machine"):
         Core(model, mode="exact")
 

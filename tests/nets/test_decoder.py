@@ -11,6 +11,8 @@ import torch
 from jielong.base.errors import UserError
 from jielong.nets.config import Layer, Rope, TransformerConfig
 from jielong.nets.decoder import Decoder, Feed, Group
+from jielong.nets.native import decoder as native
+from jielong.nets.native.decoder import NativeDecoder
 from jielong.nets.pages import SIZE, Pages
 from jielong.nets.transformer import Transformer
 
@@ -54,7 +56,7 @@ def random_model(options: dict[str, Any]) -> Transformer:
 class Reader:
     """Feeds rows to a decoder in chunks, each row in pages of its own, in no particular order."""
 
-    def __init__(self, decoder: Decoder, rows: int, context: int = 96) -> None:
+    def __init__(self, decoder: Decoder | NativeDecoder, rows: int, context: int = 96) -> None:
         self.decoder, self.each = decoder, -(-context // SIZE)
         self.pages = Pages(decoder.config, rows * self.each + 1)
         shuffled = torch.randperm(rows * self.each, generator=torch.Generator().manual_seed(2)) + 1
@@ -81,15 +83,24 @@ class Reader:
         return self.decoder.step(feed, self.pages)
 
 
-@pytest.mark.parametrize("exact", [False, True])
+def compiled(model: Transformer) -> NativeDecoder:
+    """The decoder in C++, or no test."""
+    found = native.decoder(model)
+    if found is None:
+        pytest.skip("no compiler here")
+    return found
+
+
+@pytest.mark.parametrize("kind", ["fast", "exact", "compiled"])
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_decoder_is_the_transformer(name: str, exact: bool) -> None:
+def test_the_decoder_is_the_transformer(name: str, kind: str) -> None:
     model = random_model(SHAPES[name])
+    exact = kind == "exact"
     ids = torch.randint(0, 40, (2, 90), generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         expected = model(ids)
     assert expected.std() > 0.3  # not a case where everything is alike
-    reader = Reader(Decoder(model, exact), 2)
+    reader = Reader(compiled(model) if kind == "compiled" else Decoder(model, exact), 2)
     one, two = ids.tolist()
     out = reader.feed({0: one[:50], 1: two[:33]}, tile=8 if exact else 1)
     torch.testing.assert_close(out[33:], expected[0, :50], atol=2e-4, rtol=1e-4)
@@ -105,6 +116,8 @@ def test_the_decoder_is_the_transformer(name: str, exact: bool) -> None:
 def test_what_is_no_language_model_is_refused_by_name(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"causal|cross"):
         Decoder(Transformer(replace(SMALL, **options)))
+    with pytest.raises(UserError, match=r"causal|cross"):
+        native.decoder(Transformer(replace(SMALL, **options)))
 
 
 def test_pages_of_eight_bits_are_close_and_small() -> None:

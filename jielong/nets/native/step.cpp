@@ -1,0 +1,173 @@
+// One step of a Transformer on a CPU, all layers in one call (see native/__init__.py for the face it has in Python).
+//
+// Shapes and names as in decoder.py: N tokens of many rows, D width, H query heads, K key heads, C head size. Threads
+// share out columns of matrices and (row, key head) pairs of attention; norms are small, and every thread takes them
+// for itself rather than wait for another's.
+//
+// Every number is summed in an order that depends on its own row alone: a column's products one after the other, keys
+// by their place. So a row's bits are the same whatever else is in the batch, and exact mode needs nothing more.
+
+#include <omp.h>
+
+#include "attention.h"
+
+namespace {
+
+// A step. All threads run through it together; only what stands between two barriers is shared out.
+
+struct Space {
+    std::vector<float> x, wide, mixed, added, inverses;
+    std::vector<Row> rows;
+    std::vector<Me> each;
+};
+
+template <class T> void room(std::vector<T> &space, int64_t size) {
+    if (static_cast<int64_t>(space.size()) < size) space.resize(size);
+}
+
+// x += what `matrix` makes of y, with the norm that may come after.
+void add(Me &me, const Model &m, const Norm &after, bool post, const Matrix &matrix, const float *y, Space &space, int64_t tokens) {
+    float *x = space.x.data(), *target = after.weight && !post ? space.added.data() : x;
+    multiply(me, matrix, y, tokens, target, m.dim, target == x ? End::Add : End::Store);
+    #pragma omp barrier
+    if (!after.weight) return;
+    #pragma omp for
+    for (int64_t i = 0; i < tokens; ++i) {
+        float *to = x + i * m.dim, *normed = me.inner.data();
+        normalise(after, target + i * m.dim, normed, m.dim);
+        for (int64_t c = 0; c < m.dim; ++c) to[c] = post ? normed[c] : to[c] + normed[c];
+    }
+}
+
+// What a matrix is to read: the stream normed, in this thread's own memory; or the stream itself.
+const float *before(Me &me, const Norm &norm, const float *x, int64_t tokens, int64_t dim) {
+    if (!norm.weight) return x;
+    for (int64_t i = 0; i < tokens; ++i) normalise(norm, x + i * dim, me.inner.data() + i * dim, dim);
+    return me.inner.data();
+}
+
+void layer_step(Me &me, const Model &m, const Layer &layer, const Feed &feed, Space &space) {
+    const int64_t across = (m.heads + 2 * m.kv) * m.size, pairs = space.rows.size() * m.kv, tokens = feed.tokens;
+    const Attention at{m, layer, feed, space.wide.data(), space.mixed.data(), space.inverses.data()};
+    const float *x = space.x.data(), *inner = before(me, layer.before, x, tokens, m.dim);
+    multiply(me, layer.qkv, inner, tokens, at.wide, across, End::Store);
+    #pragma omp barrier
+    if (layer.head_norm && layer.whole) {
+        #pragma omp for
+        for (int64_t i = 0; i < tokens; ++i) {
+            space.inverses[2 * i] = inverse(at.wide + i * across, m.heads * m.size, m.eps);
+            space.inverses[2 * i + 1] = inverse(at.wide + i * across + m.heads * m.size, m.kv * m.size, m.eps);
+        }
+    }
+    #pragma omp for schedule(static, 1)
+    for (int64_t pair = 0; pair < pairs; ++pair) {
+        const int64_t then = pair + me.threads;
+        Next next{};
+        if (then < pairs) {
+            const Row &row = space.rows[then / m.kv];
+            next = {row.table, feed.positions[row.start + row.width - 1] / PAGE + 1, then % m.kv};
+        }
+        attend(me, at, space.rows[pair / m.kv], pair % m.kv, &next);
+    }
+    if (m.parallel) {  // both halves read the same: what stands in `inner`, or in the stream, must not change yet
+        multiply(me, layer.up, inner, tokens, at.wide, m.hidden, End::Activate, m.activation, m.gated);
+        #pragma omp barrier
+        multiply(me, layer.out, at.mixed, tokens, space.x.data(), m.dim, End::Add);
+        multiply(me, layer.down, at.wide, tokens, space.x.data(), m.dim, End::Add);
+        #pragma omp barrier
+        return;
+    }
+    add(me, m, layer.after, layer.post, layer.out, at.mixed, space, tokens);
+    inner = before(me, layer.between, x, tokens, m.dim);
+    multiply(me, layer.up, inner, tokens, at.wide, m.hidden, End::Activate, m.activation, m.gated);
+    #pragma omp barrier
+    add(me, m, layer.last, layer.post, layer.down, at.wide, space, tokens);
+}
+
+void embed(const Model &m, const Feed &feed, float *x, int64_t i) {
+    for (int64_t c = 0; c < m.dim; ++c) {
+        float value = m.embed[feed.ids[i] * m.dim + c] * m.embed_scale;
+        if (m.place) value += m.place[feed.positions[i] * m.dim + c];
+        x[i * m.dim + c] = m.kind ? value + m.kind[c] : value;
+    }
+    if (m.embed_norm.weight) normalise(m.embed_norm, x + i * m.dim, x + i * m.dim, m.dim);
+}
+
+void finish(Me &me, const Model &m, const Feed &feed, Space &space) {
+    if (feed.hidden) {
+        #pragma omp for
+        for (int64_t i = 0; i < feed.tokens; ++i) {
+            const float *from = space.x.data() + i * m.dim;
+            if (m.norm.weight) normalise(m.norm, from, feed.hidden + i * m.dim, m.dim);
+            else std::memcpy(feed.hidden + i * m.dim, from, m.dim * sizeof(float));
+        }
+    }
+    if (!feed.wanted_count) return;
+    room(me.inner, feed.wanted_count * m.dim);
+    for (int64_t r = 0; r < feed.wanted_count; ++r) {
+        const float *from = space.x.data() + feed.wanted[r] * m.dim;
+        float *to = me.inner.data() + r * m.dim;
+        if (m.norm.weight) normalise(m.norm, from, to, m.dim);
+        else std::memcpy(to, from, m.dim * sizeof(float));
+    }
+    multiply(me, m.head, me.inner.data(), feed.wanted_count, feed.logits, m.head.n, End::Store);
+    if (!m.softcap) return;
+    #pragma omp barrier
+    #pragma omp for
+    for (int64_t i = 0; i < feed.wanted_count * m.head.n; i += V) {
+        const int64_t left = feed.wanted_count * m.head.n - i;
+        keep(feed.logits + i, hyperbolic(some(feed.logits + i, left) / m.softcap) * m.softcap, left);
+    }
+}
+
+// Panels: `width` numbers of one column side by side, PANEL columns, all of the k inputs; what is missing is zero. Of a
+// gated matrix (gates above what they let through), half of each panel is gates.
+template <class T> void pack(T *to, const T *from, int64_t n, int64_t columns, int64_t k, int64_t width, int gated) {
+    const int64_t real = gated ? n / 2 : n, wide = gated ? V : PANEL, panels = (real + wide - 1) / wide;
+    for (int64_t p = 0; p < panels; ++p)
+        for (int64_t i = 0; i < k; i += width)
+            for (int64_t c = 0; c < PANEL; ++c) {
+                const int64_t place = p * wide + c % wide, row = place + (c >= wide ? real : 0);
+                for (int64_t j = 0; j < width; ++j)
+                    *to++ = place < real && i + j < columns ? from[row * columns + i + j] : T(0);
+            }
+}
+
+}  // namespace
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+EXPORT int64_t jielong_vector() { return V; }
+
+EXPORT void jielong_pack(float *to, const float *from, int64_t n, int64_t columns, int64_t k, int gated) {
+    pack(to, from, n, columns, k, 1, gated);
+}
+
+EXPORT void jielong_pack8(int8_t *to, const int8_t *from, int64_t n, int64_t columns, int64_t k, int gated) {
+    pack(to, from, n, columns, k, 4, gated);
+}
+
+EXPORT void jielong_step(const Model *model, const Feed *feed, int threads) {
+    static thread_local Space space;
+    const Model &m = *model;
+    const int64_t tokens = feed->tokens, across = std::max((m.heads + 2 * m.kv) * m.size, m.hidden);
+    room(space.x, tokens * m.dim), room(space.added, tokens * m.dim), room(space.wide, tokens * across);
+    room(space.mixed, tokens * m.heads * m.size), room(space.inverses, 2 * tokens), room(space.each, threads);
+    space.rows.clear();
+    for (int64_t i = 0; i < feed->groups_count; ++i) {
+        const Group &group = feed->groups[i];
+        for (int64_t row = 0; row < group.rows; ++row)
+            space.rows.push_back({group.start + row * group.width, group.width, group.table + row * group.pages});
+    }
+    Space &shared = space;  // a thread_local's name would mean another in every thread
+    #pragma omp parallel num_threads(threads)
+    {
+        Me &me = shared.each[omp_get_thread_num()];
+        me.thread = omp_get_thread_num(), me.threads = omp_get_num_threads();
+        room(me.inner, tokens * m.dim);
+        #pragma omp for
+        for (int64_t i = 0; i < tokens; ++i) embed(m, *feed, shared.x.data(), i);
+        for (int64_t i = 0; i < m.count; ++i) layer_step(me, m, m.layers[i], *feed, shared);
+        finish(me, m, *feed, shared);
+    }
+}
