@@ -45,6 +45,7 @@ def over_seeds(
     n: int = 0,
     unit: str = "",
     note: str = "",
+    margin: float = 0.0,
 ) -> Row:
     """The mean of one value per seed with Student's interval, judged.
 
@@ -55,7 +56,7 @@ def over_seeds(
     row = Row(name, mean, None, n or len(values), control, control_name, unit=unit, note=note)
     if len(values) == 1:
         return replace(row, verdict=ONE_SEED)
-    return judge(replace(row, interval=stats.t_interval(values)), side)
+    return judge(replace(row, interval=stats.t_interval(values)), side, margin)
 
 
 def check(row: Row, low: float = -math.inf, high: float = math.inf) -> Row:

@@ -43,6 +43,9 @@ def test_values_over_seeds_are_judged_by_students_interval() -> None:
     assert made.interval is not None and made.interval.low == pytest.approx(0.3 - 0.1 * 12.7062, rel=1e-5)
     assert made.verdict == NOT_HELD  # two seeds say little
     assert over_seeds("lead", [0.2, 0.21, 0.2, 0.19], "above", 0.0, "none", 400).verdict == HELD
+    slight = [0.01, 0.012, 0.011]
+    assert over_seeds("cost", slight, "below", 0.0, "none").verdict == NOT_HELD
+    assert over_seeds("cost", slight, "below", 0.0, "none", margin=-0.02).verdict == HELD
 
 
 @pytest.mark.parametrize("control", [0.5, 0.2, 0.1])
