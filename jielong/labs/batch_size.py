@@ -17,9 +17,9 @@ from jielong.base.result import Result, Row
 from jielong.labs import timing
 from jielong.labs.lab import Budget, part
 from jielong.labs.verdict import Side, check, judge
-from jielong.views.charts import Axes, Panel, Series
+from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
-from jielong.views.pictures import panels
+from jielong.views.pictures import lines
 
 if TYPE_CHECKING:
     from jielong.infer.engine import Engine, Event
@@ -80,7 +80,7 @@ def run(budget: Budget) -> Result:
     ]
     queue = ratio(f"tokens a second, {QUEUED} one after another, times one", "speed", "queue", 1, None)
     rows += [*_figures(found), check(queue, low=0.75, high=1.33)]
-    return Result("batch_size", "Batch size, speed and delay", tuple(rows), series={"batch": _picture(found)},
+    return Result("batch_size", "Batch size, speed and delay", tuple(rows), series=_pictures(found),
                   meta={"mode": "fast, float32", "parameters": _parameters()})  # fmt: skip
 
 
@@ -96,14 +96,21 @@ def _figures(found: dict[str, list[Figures]]) -> list[Row]:
     return rows
 
 
-def _picture(found: dict[str, list[Figures]]) -> dict[str, Any]:
-    parts = []
-    for figure, words in FIGURES.items():
+def _pictures(found: dict[str, list[Figures]]) -> dict[str, Any]:
+    """Speed by itself, and both delays together: their units differ."""
+
+    def curve(figure: str) -> Series:
         middles = [timing.middle([each[figure] for each in found[str(count)]]) for count in COUNTS]
         low, high = ([getattr(interval, end) for _, interval in middles] for end in ("low", "high"))
-        parts.append(Panel(words, [Series(words, list(COUNTS), [value for value, _ in middles], low, high, dots=True)]))
-    axes = Axes(x=Words("texts at once", "同時的文章數"), log_x=True, log_y=True)
-    return panels(Words("Speed and delay", "速度與等待"), parts, axes=axes)
+        return Series(FIGURES[figure], list(COUNTS), [value for value, _ in middles], low, high, dots=True)
+
+    x = Words("texts at once", "同時的文章數")
+    fast = Axes(x=x, y=FIGURES["speed"], log_x=True, log_y=True)
+    late = Axes(x=x, y=Words("milliseconds", "毫秒"), log_x=True, log_y=True)
+    return {
+        "speed": lines(Words("Speed", "速度"), [curve("speed")], axes=fast),
+        "delay": lines(Words("Delay", "等待"), [curve("first"), curve("between")], axes=late),
+    }
 
 
 def _parameters() -> int:

@@ -26,7 +26,7 @@ def test_the_lab_runs_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> N
     assert verdict(result) != ""
     speeds = [row for row in result.rows if row.unit == "tokens/s"]
     assert len(speeds) == 4 and all(row.estimate > 0 and row.interval is not None for row in result.rows)
-    assert len(result.series["batch"]["panels"]) == 3
+    assert [len(result.series[name]["lines"]) for name in ("speed", "delay")] == [1, 2]
     assert result.row("time to the first token", group="4 one after another").estimate > 0
 
 

@@ -114,7 +114,7 @@ def columns(**changes: Any) -> dict[str, Any]:
         ways[name] = {"bits": bits, "KL": apart, "right": 0.8}
     for name, figures in changes.items():
         ways[{"eight": lab.EIGHT, "four": lab.FOUR, "plain": lab.PLAIN}[name]] |= figures
-    return {"ways": ways, "tokens": 1000}
+    return {"ways": ways, "guess": 0.1, "tokens": 1000}
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def columns(**changes: Any) -> dict[str, Any]:
         ({"eight": {"right": 0.7}}, 0.5, PART),
         ({"four": {"KL": 0.2}}, 0.5, PART),
         ({}, 1.1, PART),
-        ({"plain": {"right": 0.1}}, 0.5, CONTROL_FAILED),
+        ({"plain": {"right": 0.15}}, 0.5, CONTROL_FAILED),
     ],
 )
 def test_verdicts(
