@@ -7,8 +7,8 @@ rows. Chance is addressed by (seed, index of the draw, position), so neither the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from jielong.base import noise
 from jielong.base.errors import UserError, WorkFailed
+from jielong.infer import law
 from jielong.infer.pieces import Pieces, Stops
 from jielong.infer.request import Request, Top
 from jielong.infer.sample import LAWLESS, Rows, lawless, log_law, pick, process, weights
@@ -23,8 +24,7 @@ from jielong.infer.sampling import Sampling
 from jielong.infer.schedule import Row
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """What one step gave one row. `reason` is "" while it goes on; `id` is None for a row
     that ends without one: nothing was to be written, or an `error`."""
 
@@ -49,7 +49,13 @@ class Chooser:
         if self.greedy:  # what only sharpens a law does not move its top
             for name in ("temperature", "top_k", "top_p", "min_p", "typical"):
                 self.settings.columns.pop(name, None)
-        self.tops = max((s.logprobs for s in samplings), default=0)
+        self.tops_of = [s.logprobs for s in samplings]
+        self.tops = max(self.tops_of, default=0)
+        # the length at which a text ends that nothing else can end; 0 for the others
+        self.plain = [
+            0 if s.stop or s.stop_ids or r.request.processors else len(r.request.prompt) + r.limit
+            for r, s in zip(rows, samplings)
+        ]
         self.longest_ban = max((len(w) for words in bans for w in words), default=0)
         self.masked = [i for i, r in enumerate(rows) if r.request.processors]
         self.seen_BV = self.written_BV = None
@@ -63,12 +69,13 @@ class Chooser:
     def choose(self, logits_BV: Tensor) -> list[Token]:
         """A token for every row, written to its text."""
         failed: dict[int, Exception] = {}
+        crest = law.crest(logits_BV)
         law_BV = self._mask(logits_BV, failed)
         tails = [r.text[-self.longest_ban :] for r in self.rows] if self.longest_ban > 1 else None
         law_BV = process(law_BV, self.settings, self.seen_BV, tails, self.written_BV)
-        ids = self._pick(law_BV, failed)
+        ids = self._pick(law_BV, crest if law_BV is logits_BV else None, failed)
         at_B1 = torch.from_numpy(ids).to(logits_BV.device)[:, None]
-        logprobs = (logits_BV.gather(1, at_B1) - logits_BV.logsumexp(dim=-1, keepdim=True))[:, 0].tolist()
+        logprobs = (logits_BV.gather(1, at_B1)[:, 0] - crest.total).tolist()
         if self.seen_BV is not None:
             self.seen_BV.scatter_(1, at_B1, True)
         if self.written_BV is not None:
@@ -80,13 +87,17 @@ class Chooser:
                 out.append(Token(row, None, error=failed[i]))
                 continue
             row.text.append(id)
+            if self.plain[i]:
+                reason = "length" if len(row.text) >= self.plain[i] else ""
+                out.append(Token(row, id, logprob, tops[i][: self.tops_of[i]] if tops else (), reason))
+                continue
             try:
                 end = self._end(row, id)
             except Exception as error:  # somebody else's code: a fault in it is that row's alone
                 row.text.pop()
                 out.append(Token(row, None, error=error))
                 continue
-            top = tops[i][: row.request.sampling.logprobs] if tops else ()
+            top = tops[i][: self.tops_of[i]] if tops else ()
             out.append(Token(row, id, logprob, top, *end))
         return out
 
@@ -106,11 +117,11 @@ class Chooser:
                 failed[i] = error
         return logits_BV
 
-    def _pick(self, law_BV: Tensor, failed: dict[int, Exception]) -> np.ndarray:
+    def _pick(self, law_BV: Tensor, crest: law.Crest | None, failed: dict[int, Exception]) -> np.ndarray:
         if self.greedy and self.rules.source is None:
-            best_B1 = law_BV.argmax(dim=-1, keepdim=True)  # a NaN counts as largest
-            self._fail(~law_BV.gather(1, best_B1)[:, 0].isfinite(), failed)
-            return best_B1[:, 0].cpu().numpy()
+            crest = crest or law.crest(law_BV)
+            self._fail(~crest.most.isfinite(), failed)
+            return crest.best.cpu().numpy()
         bad_B = lawless(law_BV)
         if self._fail(bad_B, failed):
             law_BV = law_BV.masked_fill(bad_B[:, None], 0.0)

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,12 +23,12 @@ from jielong.base import noise
 from jielong.base.errors import UserError
 from jielong.infer.blocks import Blocks
 from jielong.infer.choose import Chooser, Rules, Token
+from jielong.infer.feeding import Feeding
 from jielong.infer.pieces import Pieces
 from jielong.infer.request import Request
 from jielong.infer.runner import CACHE_BYTES, Runner, context_of, has_cache, pages_for, runner
 from jielong.infer.sample import log_law
 from jielong.infer.schedule import Row, Scheduler, Work
-from jielong.nets.decoder import TILE, Feed, Group
 from jielong.nets.pages import SIZE, page_bytes
 
 Mode = Literal["fast", "exact"]
@@ -78,7 +77,7 @@ class Core:
         self.scheduler = Scheduler(Blocks(count, SIZE, self.keeps), streams, chunk, self.context, slide)
         self.submitted = 0
         self._chooser: Chooser | None = None
-        self._table: tuple[list[tuple[int, int]], Tensor] = ([], torch.empty(0))
+        self.feeding = Feeding(self.runner)
 
     @property
     def busy(self) -> bool:
@@ -128,7 +127,7 @@ class Core:
         work = self.scheduler.plan()
         if not work:
             return []
-        feed, ready = self._feed(work)
+        feed, ready = self.feeding.feed(work)
         logits = self.runner.step(feed)
         logits = self._report(work, logits)
         self.scheduler.done(work)
@@ -165,57 +164,6 @@ class Core:
             if token.error is not None or token.reason:
                 self.scheduler.leave(token.row)
         return tokens
-
-    def _feed(self, work: Sequence[Work]) -> tuple[Feed, list[Row]]:
-        """The step's tokens, rows of one width side by side; and the rows whose next token comes of it."""
-        widths: dict[int, list[Row]] = {}
-        for w in work:
-            widths.setdefault(w.width, []).append(w.row)
-        ids: list[int] = []
-        positions: list[int] = []
-        slots: list[int] = []
-        wanted: list[int] = []
-        groups, ready = [], []
-        for width, rows in sorted(widths.items()):
-            start = len(ids)
-            for row in rows:
-                read, held, table = row.read, row.held, row.table
-                ids += row.text[read : read + width]
-                positions += range(held, held + width)
-                slots += [table[p // SIZE] * SIZE + p % SIZE for p in range(held, held + width)]
-                if row.report is not None and read < len(row.request.prompt):
-                    wanted += range(len(ids) - width, len(ids) - 1)
-                    wanted.append(len(ids) - 1)
-                    ready += [row] if row.unread == width else []
-                elif row.unread == width:
-                    wanted.append(len(ids) - 1)
-                    ready.append(row)
-            dummy = self.runner.tiled and len(work) == 1 and width == 1  # one row alone is multiplied otherwise
-            if dummy:
-                ids, positions, slots = [*ids, 0], [*positions, 0], [*slots, 0]
-            numbers = tuple(row.number for row in rows)
-            groups.append(Group(start, len(rows) + dummy, width, self._pages(rows, width, dummy), numbers))
-        device = self.runner.device
-        ids_N, positions_N, slots_N = torch.from_numpy(np.array([ids, positions, slots], dtype=np.int64)).to(device)
-        wanted_R = torch.tensor(wanted, dtype=torch.long, device=device)
-        texts = () if self.runner.keeps else tuple(row.text for width in sorted(widths) for row in widths[width])
-        return Feed(ids_N, positions_N, slots_N, tuple(groups), wanted_R, texts), ready
-
-    def _pages(self, rows: list[Row], width: int, dummy: bool) -> Tensor:
-        """The rows' tables side by side, filled up with page 0."""
-        key = [(row.epoch, len(row.table)) for row in rows]
-        if width == 1 and key == self._table[0]:  # between two page boundaries nothing changes
-            return self._table[1]
-        need = max(len(row.table) for row in rows)
-        if self.runner.tiled:
-            need = pages_for(-(-need * SIZE // TILE) * TILE)
-        table = np.zeros((len(rows) + dummy, need), dtype=np.int64)
-        for i, row in enumerate(rows):
-            table[i, : len(row.table)] = row.table
-        flat = torch.from_numpy(table).view(-1).to(self.runner.device)
-        if width == 1:
-            self._table = (key, flat)
-        return flat
 
     def _can_slide(self) -> None:
         """UserError where a text cannot run past the context."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from jielong.infer.blocks import Blocks
 from jielong.infer.request import Request
@@ -56,8 +56,7 @@ class Row:
         return len(self.text) - self.read
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """Feed the next `width` unread tokens of a row."""
 
     row: Row
@@ -103,15 +102,16 @@ class Scheduler:
     def plan(self) -> list[Work]:
         """What to feed this step; pages for it are taken."""
         work: list[Work] = []
-        budget = self.chunk
-        for row in sorted(self.running, key=lambda r: r.unread > 1):  # those that only go on, first
-            if row not in self.running:  # put off for another's sake meanwhile
+        budget, before = self.chunk, self.preemptions
+        for row in sorted(self.running, key=_reading):  # those that only go on, first
+            if self.preemptions > before and row not in self.running:  # put off for another's sake meanwhile
                 continue
             width = min(row.unread, max(budget, 1), self._space(row))
             if self._give(row, width):
                 work.append(Work(row, width))
                 budget -= width
-        work = [w for w in work if w.row in self.running]
+        if self.preemptions > before:
+            work = [w for w in work if w.row in self.running]
         while budget > 0 and len(self.running) < self.streams:
             new = self._next()
             if new is None or not self._admit(new, budget):
@@ -183,13 +183,15 @@ class Scheduler:
 
     def _give(self, row: Row, width: int) -> bool:
         """Pages for the next `width` tokens, if need be by putting off the youngest; False when it was itself."""
-        need = -(-(row.held + width) // self.blocks.size) - len(row.table)
+        need = -(-(row.read - row.dropped + width) // self.blocks.size) - len(row.table)
+        if need <= 0:
+            return True
         while need > self.blocks.room:
             youngest = self.running[-1]
             self._put_off(youngest)
             if youngest is row:
                 return False
-        row.table += self.blocks.take(max(0, need))
+        row.table += self.blocks.take(need)
         return True
 
     def _put_off(self, row: Row) -> None:
@@ -269,3 +271,7 @@ class Scheduler:
         queue.remove(row)
         if not queue:
             del self.waiting[row.request.client]
+
+
+def _reading(row: Row) -> bool:
+    return len(row.text) - row.read > 1

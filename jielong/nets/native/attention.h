@@ -86,23 +86,19 @@ void prepare(const Attention &at, const Row &row, int64_t g) {
     }
 }
 
-// Scores become probabilities times their sum, which is returned; nothing stands outside [low, high).
-float soften(float *scores, int64_t from, int64_t low, int64_t high, int64_t to) {
-    vec most = splat(-std::numeric_limits<float>::infinity()), all{};
+// Scores become probabilities times their sum, which is returned; from `first` to `last`, nothing stands outside
+// [low, high). There must be room for a vector more.
+float soften(float *scores, int64_t first, int64_t low, int64_t high, int64_t last) {
+    std::fill(scores + high, scores + high + V, -std::numeric_limits<float>::infinity());
+    const float largest = greatest(scores + low, (high - low + V - 1) / V * V);
+    vec all{};
     for (int64_t j = low; j < high; j += V) {
-        vec value = some(scores + j, high - j);
-        for (int64_t i = high - j; i < V; ++i) value[i] = most[i];
-        most = value > most || value != value ? value : most;
+        const vec value = exponential(load(scores + j) - largest);
+        store(scores + j, value);
+        all += value;
     }
-    float largest = most[0];
-    for (int i = 1; i < V; ++i) largest = std::max(largest, most[i]);
-    for (int64_t j = low; j < high; j += V) {
-        const vec value = exponential(some(scores + j, high - j) - largest);
-        keep(scores + j, value, high - j);
-        all += some(scores + j, high - j);
-    }
-    std::fill(scores + from, scores + low, 0.0f);
-    std::fill(scores + high, scores + to, 0.0f);
+    std::fill(scores + first, scores + low, 0.0f);
+    std::fill(scores + high, scores + last, 0.0f);
     return sum(all);
 }
 
@@ -117,7 +113,7 @@ template <int COUNT, bool EVEN> void mix(Me &me, const Attention &at, const Row 
     const int64_t size = m.size, padded = (size + V - 1) / V * V, half = m.kv * m.pool * size;
     int64_t from = queries[0].low, to = 0;
     for (int q = 0; q < COUNT; ++q) from = std::min(from, queries[q].low), to = std::max(to, queries[q].position + 1);
-    const int64_t first = from / PAGE, last = (to + PAGE - 1) / PAGE, across = last * PAGE;  // pages, and positions
+    const int64_t first = from / PAGE, last = (to + PAGE - 1) / PAGE, across = last * PAGE + V;
     me.space.resize(COUNT * (padded + across));
     float *vectors = me.space.data(), *scores = vectors + COUNT * padded, *shared[COUNT], totals[COUNT];
     for (int q = 0; q < COUNT; ++q) {
@@ -126,7 +122,7 @@ template <int COUNT, bool EVEN> void mix(Me &me, const Attention &at, const Row 
             vectors[q * padded + c] = c < size ? queries[q].vector[c] * layer.scale : 0.0f;
     }
     const float *pool = layer.pages + g * m.pool * size;
-    for (int64_t j = first * PAGE; j < across; j += V) {  // whole pages: what is too much gets probability 0
+    for (int64_t j = first * PAGE; j < last * PAGE; j += V) {  // whole pages: what is too much gets probability 0
         const float *keys = pool + (row.table[j / PAGE] * PAGE + j % PAGE) * size;
         if (next && j / PAGE < next->pages) {
             const float *then = layer.pages + (next->head * m.pool + next->table[j / PAGE] * PAGE + j % PAGE) * size;
@@ -148,7 +144,7 @@ template <int COUNT, bool EVEN> void mix(Me &me, const Attention &at, const Row 
                 keep(shared[q] + j, hyperbolic(some(shared[q] + j, to - j) / layer.softcap) * layer.softcap, to - j);
         if (one.slope)
             for (int64_t j = from; j < to; ++j) shared[q][j] -= one.slope * std::abs(one.position - j);
-        totals[q] = soften(shared[q], first * PAGE, one.low, one.position + 1, across);
+        totals[q] = soften(shared[q], first * PAGE, one.low, one.position + 1, last * PAGE);
     }
     for (int64_t c = 0; c < size; c += 2 * V) {
         vec mixed[2][COUNT][2] = {};  // even and odd keys apart: twice as many sums on their way

@@ -44,7 +44,7 @@ def library() -> ctypes.CDLL | None:
 def _load(path: Path) -> ctypes.CDLL:
     found = ctypes.CDLL(str(path))
     found.jielong_vector.restype = ctypes.c_int64
-    for name in ("jielong_pack", "jielong_pack8", "jielong_step"):
+    for name in ("jielong_pack", "jielong_pack8", "jielong_step", "jielong_crest"):
         getattr(found, name).restype = None
     return found
 

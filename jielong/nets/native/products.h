@@ -162,13 +162,12 @@ void multiply(Me &me, const Matrix &matrix, const float *x, int64_t rows, float 
         job.bytes = me.bytes.data();
         job.scales = me.scales.data();
     }
-    const int64_t panels = (matrix.n + PANEL - 1) / PANEL;
-    const int64_t from = panels * me.thread / me.threads, to = panels * (me.thread + 1) / me.threads;
-    const int64_t blocks = (rows + ROWS - 1) / ROWS, step = blocks == 1 ? to - from : 1;
-    for (int64_t panel = from; panel < to; panel += step)  // a panel stays in the cache for all rows
-        for (int64_t i = 0; i < blocks; ++i) {
-            const int64_t row = rows * i / blocks;
-            block<ROWS>(static_cast<int>(rows * (i + 1) / blocks - row), job, row, panel, std::min(panel + step, to));
-        }
+    // Panels, or pieces of their rows, are shared out; one after the other, so that a panel stays in the cache.
+    const int64_t panels = (matrix.n + PANEL - 1) / PANEL, pieces = (rows + ROWS - 1) / ROWS;
+    const int64_t from = panels * pieces * me.thread / me.threads, to = panels * pieces * (me.thread + 1) / me.threads;
+    if (pieces == 1) return block<ROWS>(static_cast<int>(rows), job, 0, from, to);
+    for (int64_t i = from; i < to; ++i) {
+        const int64_t row = rows * (i % pieces) / pieces, next = rows * (i % pieces + 1) / pieces;
+        block<ROWS>(static_cast<int>(next - row), job, row, i / pieces, i / pieces + 1);
+    }
 }
-

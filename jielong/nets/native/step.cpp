@@ -13,6 +13,8 @@
 
 namespace {
 
+constexpr int64_t SMALL = 1 << 14;  // numbers that one thread is done with before another has begun
+
 // A step. All threads run through it together; only what stands between two barriers is shared out.
 
 struct Space {
@@ -169,5 +171,22 @@ EXPORT void jielong_step(const Model *model, const Feed *feed, int threads) {
         for (int64_t i = 0; i < tokens; ++i) embed(m, *feed, shared.x.data(), i);
         for (int64_t i = 0; i < m.count; ++i) layer_step(me, m, m.layers[i], *feed, shared);
         finish(me, m, *feed, shared);
+    }
+}
+
+EXPORT void jielong_crest(const float *logits, int64_t *best, float *most, float *total, int64_t rows, int64_t size, int threads) {
+    #pragma omp parallel for num_threads(rows * size < SMALL ? 1 : threads)
+    for (int64_t row = 0; row < rows; ++row) {
+        const float *x = logits + row * size;
+        const float largest = greatest(x, size);
+        vec all{};
+        for (int64_t i = 0; i < size; i += V) {
+            vec value = exponential(some(x + i, size - i) - largest);
+            for (int64_t j = size - i; j < V; ++j) value[j] = 0.0f;
+            all += value;
+        }
+        int64_t place = 0;
+        while (place < size && x[place] != largest && x[place] == x[place]) ++place;
+        best[row] = std::min(place, size - 1), most[row] = largest, total[row] = largest + std::log(sum(all));
     }
 }

@@ -101,3 +101,17 @@ template <int S> inline vec sums(const vec *v) {  // of the vectors v[0] to v[2 
     if constexpr (S == 0) return *v;
     else return merge<S>(sums<S / 2>(v), sums<S / 2>(v + S), std::make_integer_sequence<int, V>());
 }
+
+// The largest of some numbers; NaN where one of them is.
+inline float greatest(const float *p, int64_t n) {
+    vec most = splat(p[0]);
+    for (int64_t i = 0; i < n; i += V) {
+        vec value = some(p + i, n - i);
+        for (int64_t j = n - i; j < V; ++j) value[j] = p[0];
+        most = value > most || value != value ? value : most;
+    }
+    float largest = most[0];
+    for (int i = 1; i < V; ++i)
+        if (most[i] > largest || most[i] != most[i]) largest = most[i];
+    return largest;
+}
