@@ -8,13 +8,14 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jielong.serve.errors import ApiError
-from jielong.serve.http import JSON, Sender, dump
+from jielong.serve.http import Gone, Sender
 from jielong.serve.service import new_id
 
 OPEN_PATHS = ("/", "/health")  # the page is no secret, and whether the server lives is none
@@ -59,10 +60,8 @@ class Guard:
             try:
                 self._check(scope)
             except ApiError as error:
-                extra = [(k.encode(), v.encode()) for k, v in error.headers().items()]
-                out = Sender(send, self.stall, new_id("req_"))
-                # Whatever body follows is not read: the connection cannot be used again.
-                await out.whole(error.status, dump(error.body()), [*JSON, *extra, (b"connection", b"close")])
+                with suppress(Gone):
+                    await Sender(send, self.stall, new_id("req_")).refuse(error, receive)
                 return
         await self.app(scope, receive, send)
 

@@ -31,6 +31,7 @@ EVENTS = [
     (b"x-accel-buffering", b"no"),  # proxies of nginx's kind hold events back otherwise
 ]
 DONE = b"data: [DONE]\n\n"
+LINGER = 2.0  # seconds for which a refused body may go on arriving
 
 
 class Gone(Exception):
@@ -71,10 +72,10 @@ class Endpoint:
         except Gone:
             out.status = 499  # nginx's word for it: the client has closed
         except ApiError as error:
-            await out.fail(error)
+            await out.fail(error, receive)
         except Exception:
             log.exception("%s failed", call.id)
-            await out.fail(ApiError(500, BROKEN, code="internal_error"))
+            await out.fail(ApiError(500, BROKEN, code="internal_error"), receive)
         took = (time.perf_counter() - began) * 1e3
         log.info("%s %s %s %d %.0f ms", call.id, scope["method"], scope["path"], out.status, took)
 
@@ -121,16 +122,32 @@ class Sender:
         """No more events."""
         await self._put({"type": "http.response.body", "body": b""})
 
-    async def fail(self, error: ApiError) -> None:
+    async def fail(self, error: ApiError, receive: Receive) -> None:
         """The error with its status; once events have begun, as the last of them."""
         with suppress(Gone):
             if self.begun:
                 await self.part(event_bytes(error.body(), False))
                 await self.end()
-                return
-            extra = [(k.encode(), v.encode()) for k, v in error.headers().items()]
-            close = [(b"connection", b"close")] if error.status in (408, 413) else []  # the body is still coming
-            await self.whole(error.status, dump(error.body()), JSON + extra + close)
+            elif error.status in (408, 413):  # the body is still coming
+                await self.refuse(error, receive)
+            else:
+                await self.whole(error.status, dump(error.body()), JSON + extra(error))
+
+    async def refuse(self, error: ApiError, receive: Receive) -> None:
+        """The error as a complete answer to a request whose body was not read, and the end of the connection.
+
+        What still comes is thrown away for a moment: to close at once would reset the connection, and the client
+        would lose the answer.
+        """
+        body = dump(error.body())
+        size = (b"content-length", str(len(body)).encode())
+        await self._start(error.status, [*JSON, *extra(error), size, (b"connection", b"close")])
+        await self._put({"type": "http.response.body", "body": body, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while (await receive()).get("more_body", False):
+                    pass
+        await self.end()
 
     async def _start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.status = status
@@ -191,6 +208,11 @@ async def unless_gone(receive: Receive, work: Any) -> None:
 async def _hang_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def extra(error: ApiError) -> list[tuple[bytes, bytes]]:
+    """The headers that an error brings."""
+    return [(k.encode(), v.encode()) for k, v in error.headers().items()]
 
 
 def dump(value: Mapping[str, Any]) -> bytes:

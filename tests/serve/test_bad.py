@@ -12,7 +12,7 @@ from contextlib import suppress
 import httpx
 import pytest
 
-from jielong.serve import run
+from jielong.serve import http, run
 from jielong.serve.errors import ApiError
 from jielong.serve.guard import Rate, check_browser, same
 from tests.serve.conftest import running
@@ -119,6 +119,37 @@ def test_a_giant_body(serve, listening):
 
     client = listening(body=1000)
     assert post(client, endless()).status_code == 413  # without a length said beforehand
+    assert client.post(CHAT, json=BODY).status_code == 200
+
+
+@pytest.mark.parametrize("key, status", [("sk-right", b"413"), ("wrong", b"401")])
+def test_who_is_refused_while_they_still_send_reads_why(listening, monkeypatch, key, status):
+    """Most clients read nothing until all is sent; a connection that is reset meanwhile loses the answer."""
+    monkeypatch.setattr(http, "LINGER", 20.0)
+    client = listening(key="sk-right", body=1000)
+    with socket.create_connection((str(client.base_url.host), client.base_url.port), timeout=10) as raw:
+        raw.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n"
+                    "content-length: 500000\r\n\r\n".encode())  # fmt: skip
+        for _ in range(5):
+            raw.sendall(b"[" * 100_000)
+            time.sleep(0.1)
+        said = raw.makefile("rb").read()
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.split()[1] == status and b"connection: close" in head.lower() and json.loads(body)["error"]["message"]
+
+
+def test_who_goes_on_sending_is_left(listening, monkeypatch):
+    monkeypatch.setattr(http, "LINGER", 0.2)
+    client = listening(body=1000)
+
+    def endless(raw: socket.socket) -> None:
+        raw.sendall(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(100_000):  # ten gigabytes
+            raw.sendall(b"186a0\r\n" + b"[" * 100_000 + b"\r\n")
+
+    where = str(client.base_url.host), client.base_url.port
+    with socket.create_connection(where, timeout=10) as raw, pytest.raises(OSError):
+        endless(raw)
     assert client.post(CHAT, json=BODY).status_code == 200
 
 
@@ -252,7 +283,9 @@ def test_a_reader_who_does_not_read_is_left(make):
         raw.sendall(b"POST %s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
                     b"content-length: %d\r\n\r\n%s" % (CHAT.encode(), len(body), body))  # fmt: skip
         assert wait(lambda: service.engine.begun == 4)
-        assert httpx.get(url + "/health").status_code == 200  # others are served meanwhile
+        few = {**BODY, "max_tokens": 3}
+        assert httpx.post(url + CHAT, json=few, timeout=20).status_code == 200  # others are served meanwhile
+        assert service.engine.begun == 5
         assert wait(lambda: service.engine.open == 0 and service.busy == 0)
 
 
