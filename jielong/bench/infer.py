@@ -204,7 +204,7 @@ def _small(name: str, model: Transformer, streams: int, tokens: int, rounds: int
     compete([c for c in (fast, exact, peer, reading) if c is not None], rounds, f"{name}, {streams} streams", talk)
     group = f"{name}, {streams} stream{'s' if streams > 1 else ''}"
     rows = [_speed(c, streams, group) for c in (fast, exact, peer) if c is not None]
-    flops = model.config.matrix_flops(2 * PROMPT) * streams
+    flops = _work(model.config, tokens) * streams / tokens
     rate = matrix_rate(_shapes(model.config, streams))
     rows.append(_card(fast, group, flops / rate, reading.median, size))
     if peer is not None:
@@ -257,6 +257,13 @@ def _shapes(config: TransformerConfig, streams: int) -> list[tuple[int, int, int
     block = [(streams, config.dim, attention + 2 * kv), (streams, attention, config.dim)]
     block += [(streams, config.dim, config.hidden * (2 if config.gated else 1)), (streams, config.hidden, config.dim)]
     return block * config.layers + [(streams, config.dim, config.vocab)]
+
+
+def _work(config: TransformerConfig, tokens: int) -> float:
+    """Operations of one stream's round: the prompt is read as well, but its logits are wanted at the end only."""
+    head = 2 * config.dim * config.vocab
+    body = config.matrix_flops(PROMPT + tokens) - head
+    return body * (PROMPT + tokens - 1) + head * tokens
 
 
 def matrix_rate(shapes: list[tuple[int, int, int]]) -> float:

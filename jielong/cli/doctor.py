@@ -47,6 +47,7 @@ def doctor(*, measure: bool = True, common: Common = Common()) -> None:
 def examine(measure: bool = True, terminal: bool = False) -> dict[str, Any]:
     """The facts, in JSON values: sizes in bytes, rates in FLOP/s (None where not measured)."""
     from jielong.base import device
+    from jielong.nets.native import build
 
     facts: dict[str, Any] = {
         **device.machine(),
@@ -54,6 +55,7 @@ def examine(measure: bool = True, terminal: bool = False) -> dict[str, Any]:
         "matmul_float32": None,
         "matmul_bfloat16": None,
         "disk_free": device.disk_free(),
+        "compiler": build.found(),
         "extras": missing_packages(),
         "terminal": terminal,
         "no_color": bool(os.environ.get("NO_COLOR")),
@@ -114,6 +116,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("float32 matrices", rate(facts["matmul_float32"])),
         ("bfloat16 matrices", rate(facts["matmul_bfloat16"])),
         ("disk free here", f"{facts['disk_free'] / GB:.1f} GB"),
+        ("C++ compiler", facts["compiler"] or "none: models are run call by call, several times slower when small"),
         ("extras installed", " ".join(ready) or "none"),
         ("extras missing", " ".join(absent) or "none"),
         ("terminal", ("yes" if facts["terminal"] else "no") + (", NO_COLOR" if facts["no_color"] else "")),

@@ -19,6 +19,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from jielong.base.talk import Talk
+
 SOURCES = ("step.cpp", "attention.h", "products.h", "vectors.h")
 # no -ffast-math: every product is to be summed in the order that is written, whatever stands around it
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden",
@@ -29,8 +31,8 @@ SWITCH = "JIELONG_NATIVE"
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled step, made first where it has not been (a few seconds); None where that cannot be done."""
-    compiler = shutil.which(os.environ.get("CXX") or "g++") or shutil.which("clang++")
-    if os.environ.get(SWITCH, "1") in ("0", "") or compiler is None:
+    compiler = found()
+    if compiler is None:
         return None
     import torch  # its OpenMP must be in the process first: two of them would fight over the cores
 
@@ -41,12 +43,19 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def found() -> str | None:
+    """The compiler that would be used; None where there is none, or none is wanted."""
+    if os.environ.get(SWITCH, "1") in ("0", "") or os.name != "posix":
+        return None
+    return shutil.which(os.environ.get("CXX") or "g++") or shutil.which("clang++")
+
+
 def _load(path: Path) -> ctypes.CDLL:
-    found = ctypes.CDLL(str(path))
-    found.jielong_vector.restype = ctypes.c_int64
+    loaded = ctypes.CDLL(str(path))
+    loaded.jielong_vector.restype = ctypes.c_int64
     for name in ("jielong_pack", "jielong_pack8", "jielong_step", "jielong_crest"):
-        getattr(found, name).restype = None
-    return found
+        getattr(loaded, name).restype = None
+    return loaded
 
 
 def _made(folder: Path, compiler: str) -> Path:
@@ -57,6 +66,9 @@ def _made(folder: Path, compiler: str) -> Path:
     name = hashlib.sha256(b"\0".join(parts)).hexdigest()[:20]
     target = place / f"step-{name}.so"
     if not target.exists():
+        talk = Talk()
+        if talk.terminal():
+            talk.say("compiling the decoder for this machine, once: a few seconds")
         handle, fresh = tempfile.mkstemp(suffix=".so", dir=place)
         os.close(handle)
         try:
@@ -73,8 +85,8 @@ def cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     place = Path(base) / "jielong"
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = place.stat()
-    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    about = place.stat()
+    if about.st_uid != os.getuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise OSError(f"{place} can be written by others")
     return place
 
