@@ -7,6 +7,7 @@ A field that is null is a field that is left out, as in OpenAI's schema. Whateve
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -25,9 +26,9 @@ class Strict(BaseModel):
 
 
 def read_json(body: bytes) -> Any:
-    """The body as JSON, by the letter: no NaN, no half characters. ApiError otherwise."""
+    """The body as JSON, by the letter: no NaN, no half characters, no name twice. ApiError otherwise."""
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_once)
     except RecursionError as error:
         raise ApiError(400, "the body is nested too deeply", code="invalid_json") from error
     except ValueError as error:  # also UnicodeDecodeError, and numbers of thousands of digits
@@ -96,6 +97,15 @@ def _place(parts: tuple[int | str, ...]) -> str:
         elif part[:1].islower() and part.isidentifier() and part not in ("str", "int", "float", "bool"):
             out += f".{part}" if out else part
     return out
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a name that stands there twice one value would be ignored."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{name[:SHOWN]!r} stands there twice")
+    return found
 
 
 def _no_constant(name: str) -> NoReturn:

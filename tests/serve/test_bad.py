@@ -44,6 +44,8 @@ BODIES = {
                            '{"model":"cat","messages":[{"role":"user","content":"hi"}],"temperature":1e999}',
                            "temperature"),
     "a number of many digits": ('{"seed": ' + "9" * 5000 + "}", "JSON"),
+    "a name twice": (b'{"model": "cat", "n": 1, "n": 2}', "'n' stands there twice"),
+    "a name twice, inside": (patched()[:-1] + ', "metadata": {"a": "b", "a": "c"}}', "'a' stands there twice"),
     "half a character": (patched(messages=[{"role": "user", "content": "\ud800"}]), "half a character"),
     "half a character in a key": (patched(metadata={"\udfff": "x"}), "half a character"),
     "no messages": (patched(messages=[]), "messages"),
