@@ -22,6 +22,7 @@ from jielong.base.talk import Talk
 from jielong.data.pack import NothingToTrain, Packer, too_long
 from jielong.data.tokenise import byte_lengths
 from jielong.data.tokens import Tokens
+from jielong.infer.slots import INFO as PARALLEL
 from jielong.nets import checkpoint
 from jielong.nets.transformer import Transformer
 from jielong.train import loop
@@ -29,6 +30,7 @@ from jielong.train.compiled import compiled, pays
 from jielong.train.loop import Course, State
 from jielong.train.muon import Rates
 from jielong.train.next_token import NextToken
+from jielong.train.objective import Objective
 from jielong.train.processes import rank
 from jielong.train.settings import Settings, from_json, to_json
 from jielong.units.codec import Tokenizer
@@ -43,7 +45,8 @@ BF16 = ("avx512_bf16", "amx_bf16")
 class Work:
     """A model, its tokens and what to do with them. `info` goes into the checkpoint's `jielong.json`.
 
-    `kinds`: further validation sets by name, whose documents are measured whole.
+    `kinds`: further validation sets by name, whose documents are measured whole. `objective`: what is learnt of the
+    tokens, for a given arithmetic (None: to predict the next one).
     """
 
     model: Transformer
@@ -53,6 +56,7 @@ class Work:
     settings: Settings
     info: Mapping[str, Any]
     kinds: Mapping[str, Tokens] = field(default_factory=dict)
+    objective: Callable[[Work, torch.dtype], Objective] | None = None
 
 
 def start(
@@ -88,6 +92,8 @@ def resume(
         raise UserError(f"{folder} was begun with other settings ({', '.join(changed)}); resume it with the same")
     if told["data"] != fingerprint(work):
         raise UserError(f"{folder} was begun with other data or another tokenizer; resume it with the same")
+    if told.get(PARALLEL) != work.info.get(PARALLEL):
+        raise UserError(f"{folder} was begun with another objective; resume it with the same")
     for left in (folder / "checkpoints").glob(".step-*.tmp"):  # of a writer that was killed
         shutil.rmtree(left, ignore_errors=True)
     state = newest(folder)
@@ -142,16 +148,7 @@ def _train(
     device.keep_memory()
     where = str(work.model.device)
     dtype = arithmetic(settings, where)
-    table = byte_lengths(work.codec)
-    packer = Packer(work.train, settings.context, settings.batch, settings.seed, table)
-    held = _held(work, table)
-    kinds = {
-        name: Packer(tokens, settings.context, settings.batch, 0, table, whole=True)
-        for name, tokens in work.kinds.items()
-    }
-    if rank() == 0 and (line := too_long([packer, held], work.model.config.context)):
-        talk.warn(line)
-    objective = NextToken(work.model, packer, held, settings.accumulate, dtype, kinds)
+    objective = work.objective(work, dtype) if work.objective else _next_token(work, dtype, talk)
     rates = Rates(settings.matrix_rate, settings.other_rate, settings.weight_decay)
     course = Course(
         settings.length,
@@ -189,6 +186,20 @@ def _train(
         talk.say("the first step waits some ten seconds for the compiler")
     with compiled(work.model, quicker):
         return loop.run(objective, course, folder, talk, label, save, state, track, flops, rate)
+
+
+def _next_token(work: Work, dtype: torch.dtype, talk: Talk) -> NextToken:
+    settings = work.settings
+    table = byte_lengths(work.codec)
+    packer = Packer(work.train, settings.context, settings.batch, settings.seed, table)
+    held = _held(work, table)
+    kinds = {
+        name: Packer(tokens, settings.context, settings.batch, 0, table, whole=True)
+        for name, tokens in work.kinds.items()
+    }
+    if rank() == 0 and (line := too_long([packer, held], work.model.config.context)):
+        talk.warn(line)
+    return NextToken(work.model, packer, held, settings.accumulate, dtype, kinds)
 
 
 def _held(work: Work, table: Any) -> Packer | None:
