@@ -1,0 +1,192 @@
+"""What is proved: a small model, the requests' settings one by one, in pairs and in longer chains, and who guesses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jielong.base import noise
+from jielong.infer.draft import scripted
+from jielong.infer.draft.along import Bans
+from jielong.infer.draft.lookup import Lookup
+from jielong.infer.draft.model import ModelDrafter
+from jielong.infer.draft.scripted import Law, Scripted
+from jielong.infer.draft.selves import early_exit, quantised
+from jielong.infer.draft.types import Drafter, Floats
+from jielong.infer.grammar import regex
+from jielong.infer.grammar.vocabulary import Vocabulary
+from jielong.infer.request import Request
+from jielong.infer.sampling import Sampling
+from jielong.infer.schedule import Row
+from jielong.nets.config import TransformerConfig
+from jielong.nets.transformer import Transformer
+
+RULES = {3: "(ab?)*", 4: "(a|bc?)*", 5: "(a|bc?|db)*"}  # of the grammar: the last token ends a text
+LONGER = 50
+
+
+@dataclass(frozen=True)
+class Small:
+    """A Transformer in float64 with random weights, and how far it writes."""
+
+    size: int
+    horizon: int
+    guess: int
+    seed: int = 0
+    prompt: tuple[int, ...] = (0, 1, 0)
+    _logits: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def model(self) -> Transformer:
+        return transformer(self.size, 2, self.seed).double()
+
+    @torch.no_grad()
+    def logits(self, text: tuple[int, ...]) -> Tensor:
+        """(V,) float64 after a text."""
+        if text not in self._logits:
+            self._logits[text] = self.model(torch.tensor([text]))[0, -1].double()
+        return self._logits[text]
+
+    def law(self, text: tuple[int, ...]) -> Floats:
+        """The model's own law (V,), before any setting."""
+        law: Floats = self.logits(text).softmax(dim=-1).numpy()
+        return law
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Settings of a request, and the names that lead to them: orders that come to the same are one."""
+
+    names: tuple[str, ...]
+    sampling: Sampling
+    grammar: bool = False
+
+    @property
+    def bans(self) -> Bans:
+        return tuple(w for w in self.sampling.bad_words if isinstance(w, tuple))
+
+    def row(self, small: Small) -> Row:
+        """A row that asks for these."""
+        rules = (regex(vocabulary(small.size), RULES[small.size]),) if self.grammar else ()
+        return Row(0, Request(small.prompt, self.sampling, processors=rules), small.horizon)
+
+
+def transformer(size: int, layers: int, seed: int) -> Transformer:
+    """Weights large enough that the past matters."""
+    config = TransformerConfig(vocab=size, dim=32, layers=layers, heads=1, kv_heads=1, head_dim=32, hidden=32,
+                               context=32)  # fmt: skip
+    model = Transformer(config)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.normal_(0.0, 0.25, generator=generator)
+    return model.eval()
+
+
+def vocabulary(size: int) -> Vocabulary:
+    """Letters, and a token that ends the text."""
+    return Vocabulary((*(bytes([97 + i]) for i in range(size - 1)), b"<end>"), ends=(size - 1,))
+
+
+def settings(size: int) -> Mapping[str, Mapping[str, Any]]:
+    """Each setting by itself. Token 0 is never forbidden, so that something can always be drawn."""
+    return {
+        "greedy": {"temperature": 0.0},
+        "temperature": {"temperature": 0.6},
+        "top_k": {"top_k": 2},
+        "top_p": {"top_p": 0.8},
+        "min_p": {"min_p": 0.3},
+        "typical": {"typical": 0.7},
+        "repetition_penalty": {"repetition_penalty": 1.7},
+        "presence_penalty": {"presence_penalty": 0.8},
+        "frequency_penalty": {"frequency_penalty": 0.6},
+        "logit_bias": {"logit_bias": ((0, 0.5), (size - 1, -np.inf))},
+        "bad_words": {"bad_words": ((0, 1), (1, 1, 1))},
+        "grammar": {},
+    }
+
+
+def chains(size: int, pairs: bool = True, longer: int = LONGER) -> list[Chain]:
+    """None, each setting, each pair (both orders are one request: the engine has one order), and longer ones drawn
+    once for all, their numbers too."""
+    known = settings(size)
+    names = [(), *((n,) for n in known)]
+    if pairs:
+        listed = list(known)
+        names += [(a, b) for i, a in enumerate(listed) for b in listed[i + 1 :] if {a, b} != {"greedy", "temperature"}]
+    found = [_chain(each, known) for each in names]
+    for i in range(longer):
+        rng = noise.rng("chain", size, i)
+        drawn = _drawn_settings(size, rng)
+        chosen = rng.choice([n for n in known if n != "greedy"], int(rng.integers(3, 8)), replace=False)
+        found.append(_chain(tuple(str(n) for n in chosen), drawn))
+    return found
+
+
+def orders(found: Sequence[Chain]) -> int:
+    """How many orders of settings these chains stand for: those of pairs are counted singly."""
+    return sum(2 if len(chain.names) == 2 else 1 for chain in found)
+
+
+def _chain(names: tuple[str, ...], known: Mapping[str, Mapping[str, Any]]) -> Chain:
+    values: dict[str, Any] = {}
+    for name in names:
+        values |= known[name]
+    return Chain(names, Sampling(max_tokens=64, **values), "grammar" in names)
+
+
+def _drawn_settings(size: int, rng: np.random.Generator) -> Mapping[str, Mapping[str, Any]]:
+    return {
+        **settings(size),
+        "temperature": {"temperature": float(rng.uniform(0.3, 2.0))},
+        "top_k": {"top_k": int(rng.integers(1, size + 1))},
+        "top_p": {"top_p": float(rng.uniform(0.3, 1.0))},
+        "min_p": {"min_p": float(rng.uniform(0.0, 0.6))},
+        "typical": {"typical": float(rng.uniform(0.3, 1.0))},
+        "repetition_penalty": {"repetition_penalty": float(rng.uniform(0.6, 2.5))},
+        "presence_penalty": {"presence_penalty": float(rng.uniform(-1.0, 1.5))},
+        "frequency_penalty": {"frequency_penalty": float(rng.uniform(-0.5, 1.5))},
+    }
+
+
+def other_law(size: int, seed: int = 9, gaps: bool = False) -> Law:
+    """A law of its own that sees the last token; with `gaps`, one token has no probability."""
+    table = np.exp(noise.rng("drafter", seed).normal(0.0, 1.0, (size, size)))
+    if gaps:
+        table[np.arange(size), np.arange(size)[::-1]] = 0.0
+    table /= table.sum(axis=1, keepdims=True)
+    return lambda text: table[text[-1]]
+
+
+def drafters(small: Small) -> dict[str, Callable[[], Drafter]]:
+    """All that are proved, by name; each is made anew where it is needed."""
+    size = small.size
+    law, gaps = other_law(size), other_law(size, gaps=True)
+    rules: dict[str, scripted.Rule] = {
+        "none": scripted.nothing,
+        "repeats": scripted.certain(scripted.repeat),
+        "argmax": scripted.certain(lambda text: int(small.law(text).argmax())),
+        "forbidden": scripted.certain(lambda text: 1 if len(text) % 2 else size - 1),
+        "other law": scripted.drawn(law),
+        "itself": scripted.drawn(small.law),
+        "zeros": scripted.drawn(gaps),
+        "nan": scripted.broken(law, 1),
+        "uneven": scripted.uneven(law),
+        "same number": scripted.same_number(law),
+        "two drafts": scripted.independent(law),
+        "tree": scripted.tree(law),
+    }
+    found: dict[str, Callable[[], Drafter]] = {n: lambda n=n, r=r: Scripted(n, r) for n, r in rules.items()}  # type: ignore[misc]
+    whole = transformer(size, 2, small.seed)
+    return found | {
+        "lookup": lambda: Lookup(least=1),
+        "small model": lambda: ModelDrafter(transformer(size, 1, small.seed + 1), size),
+        "early exit": lambda: early_exit(whole, 1),
+        "int8": lambda: quantised(whole, 8),
+    }
