@@ -1,0 +1,222 @@
+"""A smaller model guesses: its own cache, all rows of a step side by side.
+
+    drafter = ModelDrafter(small, vocab=large.config.vocab)
+    drafts = drafter.propose(rows, [4] * len(rows), source)
+
+Each row has a mirror here: the same text, read by the small model, with the guesses at its end. At the next call what
+the target refused is cropped and what it wrote is read, so a step costs about as many small passes as guesses. Any
+model that the runners know will do, one without a cache too (an n-gram model: `nets/ngram.py`).
+Source: Leviathan et al. 2023 (arXiv 2211.17192).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jielong.base.errors import UserError
+from jielong.infer.blocks import Blocks
+from jielong.infer.draft.along import law
+from jielong.infer.draft.types import Choose, Draft, Draws, Floats
+from jielong.infer.feeding import Feeding
+from jielong.infer.runner import CACHE_BYTES, context_of, has_cache, pages_for, runner
+from jielong.infer.sample import Rows, lawless, process
+from jielong.infer.sampling import Sampling
+from jielong.infer.schedule import Row, Scheduler, Work
+from jielong.nets.pages import SIZE, page_bytes
+
+CHUNK = 512  # tokens of a row that are read in one pass
+ENDLESS = 1 << 20  # the longest text expected of a model without a bound
+
+
+@dataclass(eq=False)
+class _Guess:
+    """What one row gets in one call."""
+
+    place: int  # among the rows asked for
+    mirror: Row
+    most: int
+    choose: Choose
+    tokens: list[int] = field(default_factory=list)
+    laws: list[Floats] = field(default_factory=list)
+
+
+class ModelDrafter:
+    """`vocab`: the target's. Guesses are drawn from the law that the row's settings make of this model's logits (bias,
+    temperature, top_k, top_p, min_p, typical; what needs the text or the tokenizer is left to the target); at
+    temperature 0 they are certain. A text longer than this model's context gets no guesses.
+
+    `streams` texts of `length` tokens are remembered in at most `memory` bytes; those not asked for longest go first.
+    `exact`: what is read has the same bits whatever was refused before (see `Core`). UserError for another vocabulary,
+    and for a model that cannot write text.
+    """
+
+    def __init__(self, model: Any, vocab: int, *, name: str = "model", exact: bool = False, streams: int = 32,
+                 length: int | None = None, memory: int = CACHE_BYTES) -> None:  # fmt: skip
+        own = getattr(getattr(model, "config", None), "vocab", vocab)
+        if own != vocab:
+            raise UserError(f"the drafter {name!r} has {own} tokens and the model {vocab}: give one with the same "
+                            "tokenizer, or wrap it in OtherTokenizer")  # fmt: skip
+        self.name, self.vocab, self.context = name, vocab, context_of(model)
+        longest = min(length or 1 << 16, self.context or 1 << 16)
+        count = streams * pages_for(longest) + 1
+        if has_cache(model):
+            count = min(count, max(2, memory // page_bytes(model.config)))
+        self.runner = runner(model, count, exact=exact)
+        self.chunk = CHUNK
+        if not self.runner.keeps:  # nothing is kept in its pages: they are only counted
+            count, self.chunk = streams * pages_for(ENDLESS) + 1, ENDLESS
+        self.count = count
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.blocks = Blocks(self.count, SIZE, self.runner.keeps)
+        self.books = Scheduler(self.blocks, 1, self.chunk)  # for its bookkeeping: what runs is the target's to say
+        self.feeding = Feeding(self.runner)
+        self.mirrors: dict[Row, Row] = {}  # the row asked for longest ago comes first
+        self._settings: tuple[list[Row], Rows | None] = ([], None)
+
+    def forget(self, row: Row) -> None:
+        """Its pages are free; what they hold can be found by a text that begins alike."""
+        mirror = self.mirrors.pop(row, None)
+        if mirror is not None:
+            self.blocks.drop(mirror.table)
+
+    def propose(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> list[Draft]:
+        """One draft a row. After an error of the model nothing is remembered."""
+        drafts = [Draft()] * len(rows)
+        try:
+            guesses = self._begin(rows, most, source)
+            self._read(guesses)
+            guesses.sort(key=lambda g: g.mirror.unread)  # as a feed has them
+            depth = 0
+            while guesses:
+                guesses = self._guess(guesses, depth, rows, drafts)
+                depth += 1
+        except BaseException:
+            self.clear()
+            raise
+        return drafts
+
+    def _begin(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> list[_Guess]:
+        """The rows that get guesses, their mirrors up to date and with pages for them."""
+        asked = [(i, row, self._far(row, k)) for i, (row, k) in enumerate(zip(rows, most, strict=True))]
+        asked = [(i, row, k) for i, row, k in asked if k > 0]
+        busy = {row for _, row, _ in asked}
+        guesses = []
+        for i, row, k in asked:
+            mirror = self._mirror(row)
+            if self._give(mirror, len(row.text) + k - 1, busy):
+                guesses.append(_Guess(i, mirror, k, source(row)))
+            else:
+                self.forget(row)
+        return guesses
+
+    def _far(self, row: Row, most: int) -> int:
+        """How many guesses this model can see far enough for: the last of them is not read."""
+        return most if self.context is None else min(most, self.context - len(row.text) + 1)
+
+    def _mirror(self, row: Row) -> Row:
+        """This model's own row for a text: what both agree on stays read, but for one token, whose law is wanted."""
+        mirror = self.mirrors.pop(row, None)
+        if mirror is not None:
+            same = min(_agree(mirror.text, row.text), len(row.text) - 1)
+            if same < mirror.named * SIZE:  # others may have found these pages: begin anew, and find them too
+                self.blocks.drop(mirror.table)
+                mirror = None
+            elif mirror.read > same:
+                self.books.crop(mirror, same)
+        if mirror is None:
+            mirror = Row(row.number, row.request, row.limit)
+            mirror.table, mirror.serial = self.blocks.find(row.text)
+            self.blocks.share(mirror.table)
+            mirror.named = len(mirror.table)
+            mirror.read = mirror.named * SIZE
+        mirror.text = list(row.text)
+        self.mirrors[row] = mirror
+        return mirror
+
+    def _give(self, mirror: Row, length: int, busy: set[Row]) -> bool:
+        """Pages for a text of this length; rows that are not asked for now give theirs."""
+        need = pages_for(length) - len(mirror.table)
+        for row in list(self.mirrors):
+            if need <= self.blocks.room:
+                break
+            if row not in busy:
+                self.forget(row)
+        if need > self.blocks.room:
+            return False
+        if need > 0:
+            mirror.table += self.blocks.take(need)
+        return True
+
+    def _read(self, guesses: Sequence[_Guess]) -> None:
+        """The beginnings of long texts: at most one chunk of each is left."""
+        while work := [Work(g.mirror, self.chunk) for g in guesses if g.mirror.unread > self.chunk]:
+            self.runner.step(self.feeding.feed(work).feed)
+            self.books.done(work)
+
+    def _guess(self, guesses: list[_Guess], depth: int, rows: Sequence[Row], drafts: list[Draft]) -> list[_Guess]:
+        """One guess more for each; those that want no more are written to `drafts`."""
+        logits_BV = self._step(guesses, rows)
+        samplings = [g.mirror.request.sampling for g in guesses]
+        law_BV = process(logits_BV, self._set([g.mirror for g in guesses], samplings, logits_BV.device))
+        bad_B = lawless(law_BV).tolist()
+        best_B = law_BV.argmax(dim=-1).tolist()
+        probs_BV = None if all(s.temperature == 0 for s in samplings) else law(law_BV)
+        going = []
+        for i, (guess, sampling) in enumerate(zip(guesses, samplings)):
+            if bad_B[i]:  # a law of NaN says why the draft ends here; what led to it is not read by anybody else
+                guess.laws = [*(guess.laws or _certain(guess.tokens, self.vocab)), np.full(self.vocab, np.nan)]
+                guess.tokens.append(0)
+                self.runner.clear(self.blocks.forget(guess.mirror.table))
+                self.forget(rows[guess.place])
+            elif sampling.temperature == 0 or probs_BV is None:
+                guess.tokens.append(best_B[i])
+            else:
+                guess.tokens.append(guess.choose(probs_BV[i], "draft", depth))
+                guess.laws.append(probs_BV[i])
+            guess.mirror.text.append(guess.tokens[-1])
+            if len(guess.tokens) < guess.most and not bad_B[i]:
+                going.append(guess)
+            else:
+                laws = np.stack(guess.laws) if guess.laws else None
+                drafts[guess.place] = Draft(tuple(guess.tokens), laws)
+        return going
+
+    def _step(self, guesses: Sequence[_Guess], rows: Sequence[Row]) -> Tensor:
+        """Logits (B, V) after all that the mirrors hold."""
+        work = [Work(g.mirror, g.mirror.unread) for g in guesses]
+        feed = self.feeding.feed(work).feed
+        logits_BV = self.runner.step(feed)
+        for guess in guesses:  # the row's own tokens stay; guesses may not
+            self.books.advance(guess.mirror, len(guess.mirror.text), len(rows[guess.place].text))
+        return logits_BV
+
+    def _set(self, mirrors: list[Row], samplings: Sequence[Sampling], device: torch.device) -> Rows:
+        """The settings as columns: made again when the rows are others."""
+        known, made = self._settings
+        if made is None or known != mirrors:
+            plain = [s.with_(repetition_penalty=1.0, presence_penalty=0.0, frequency_penalty=0.0) for s in samplings]
+            made = Rows.of(plain, [()] * len(plain), self.vocab, device)
+            self._settings = (mirrors, made)
+        return made
+
+
+def _certain(tokens: Sequence[int], size: int) -> list[Floats]:
+    """The laws of guesses that were certain."""
+    return list(np.eye(size)[list(tokens)]) if tokens else []
+
+
+def _agree(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many first tokens two texts share."""
+    size = min(len(a), len(b))
+    if a[:size] == b[:size]:
+        return size
+    return next(i for i in range(size) if a[i] != b[i])
