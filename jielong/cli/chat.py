@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jielong.base.errors import UserError
 from jielong.cli.common import Common
 from jielong.cli.drawing import DRAWING, MODEL, Drawing, bar, open_model
+from jielong.cli.guessing import GUESSING, Guessing
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
@@ -54,6 +55,7 @@ def chat(
     *,
     system: str = "",
     device: str = "auto",
+    guessing: Guessing = GUESSING,
     drawing: Drawing = DRAWING,
     common: Common = Common(),
 ) -> None:
@@ -72,7 +74,7 @@ def chat(
 
     talk = common.talk()
     settings = Sampling(**drawing.settings()).changes()  # wrong settings are told before the model is read
-    session = Session(open_model(model, device), talk, settings, system)
+    session = Session(open_model(model, device, guessing), talk, settings, system)
     talk.say(f"{session.lm.name}: write a message, or /help. Ctrl-D leaves.")
     while session.open:
         line = read_line(session)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
+    from jielong.cli.guessing import Guessing
     from jielong.lm.local import Local
 
 MODEL = Path("runs/demo")
@@ -44,12 +45,15 @@ class Drawing:
 DRAWING = Drawing()
 
 
-def open_model(path: Path, device: str) -> Local:
-    """The model at `path`, on the device of that name."""
+def open_model(path: Path, device: str, guessing: Guessing | None = None) -> Local:
+    """The model at `path`, on the device of that name; with somebody who guesses ahead."""
     from jielong.base.device import pick
     from jielong.lm.local import load
 
-    return load(path, device=pick(device))
+    lm = load(path, device=pick(device))
+    if guessing is not None:
+        lm.drafting = guessing.drafting(lm.model, lm.codec)
+    return lm
 
 
 def bar(share: float, width: int = 30) -> str:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from jielong.cli.common import Common
 from jielong.cli.drawing import DRAWING, MODEL, Drawing, open_model
 from jielong.cli.form import Form, faithful
+from jielong.cli.guessing import GUESSING, Guessing, told
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
@@ -30,6 +31,7 @@ def generate(
     logprobs: int = 0,
     device: str = "auto",
     form: Form = FORM,
+    guessing: Guessing = GUESSING,
     drawing: Drawing = DRAWING,
     common: Common = Common(),
 ) -> None:
@@ -67,7 +69,7 @@ def generate(
         asked.append({"role": "user", "content": text})
     settings = {**drawing.settings(), "logprobs": logprobs}
     rule = form.rule()
-    lm = open_model(model, device)
+    lm = open_model(model, device, guessing)
     if rule is not None and not form.faithful:
         settings["grammar"] = rule
     if rule is not None and form.faithful:
@@ -110,4 +112,5 @@ def _draws(talk: Talk, lm: Local, asked: Any, n: int, settings: dict[str, Any]) 
     written = lm.usage.completion
     talk.detail(f"{written} tokens in {seconds:.2f} s: {written / seconds:.0f} a second")
     about = {"model": lm.name, "fingerprint": lm.fingerprint, "prompt": asked, "sampling": settings}
-    talk.document({**about, "draws": draws, "usage": lm.usage, "seconds": seconds})
+    guesses = {"guesses": told(lm.drafting)} if lm.drafting else {}
+    talk.document({**about, "draws": draws, "usage": lm.usage, "seconds": seconds, **guesses})

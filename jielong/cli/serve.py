@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from jielong.cli.common import Common
 from jielong.cli.drawing import MODEL
+from jielong.cli.guessing import GUESSING, Guessing
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
@@ -29,6 +30,7 @@ def serve(
     body: float = 4.0,
     seconds: float = 600.0,
     grace: int = 60,
+    guessing: Guessing = GUESSING,
     common: Common = Common(),
 ) -> None:
     """Serve a model behind OpenAI's API, with a page to try it at /.
@@ -78,7 +80,8 @@ def serve(
     listener = listen(host, port)
     limits = Limits(body=int(body * MEGABYTE), seconds=seconds, rate=rate)
     talk.say(f"reading {model}")
-    service = open_service(model, name=name, device=pick(device), mode=mode, streams=streams, limits=limits)
+    service = open_service(model, name=name, device=pick(device), mode=mode, streams=streams, limits=limits,
+                           drafting=guessing.drafting)  # fmt: skip
 
     def ready(url: str) -> None:
         talk.say(f"{service.name} at {url}/v1 ({mode}; a page to try it at {url}/); Ctrl-C stops")

@@ -17,6 +17,7 @@ from torch import Tensor
 from jielong.base import noise
 from jielong.base.errors import UserError, WorkFailed
 from jielong.infer import law
+from jielong.infer.law import Crest
 from jielong.infer.pieces import Pieces, Stops
 from jielong.infer.request import Request, Top
 from jielong.infer.sample import LAWLESS, Rows, lawless, log_law, pick, process, weights
@@ -70,10 +71,24 @@ class Chooser:
         """A token for every row, written to its text."""
         failed: dict[int, Exception] = {}
         crest = law.crest(logits_BV)
+        law_BV = self.law(logits_BV, failed)
+        ids = self._pick(law_BV, crest if law_BV is logits_BV else None, failed)
+        return self._write(ids, logits_BV, crest, failed)
+
+    @torch.no_grad()
+    def put(self, ids: Sequence[int], logits_BV: Tensor) -> list[Token]:
+        """These tokens, chosen elsewhere, written to the rows' texts."""
+        return self._write(np.array(ids, dtype=np.int64), logits_BV, law.crest(logits_BV), {})
+
+    def law(self, logits_BV: Tensor, failed: dict[int, Exception]) -> Tensor:
+        """What all settings and rules of the rows make of the logits; who fails on the way is noted."""
         law_BV = self._mask(logits_BV, failed)
         tails = [r.text[-self.longest_ban :] for r in self.rows] if self.longest_ban > 1 else None
-        law_BV = process(law_BV, self.settings, self.seen_BV, tails, self.written_BV)
-        ids = self._pick(law_BV, crest if law_BV is logits_BV else None, failed)
+        return process(law_BV, self.settings, self.seen_BV, tails, self.written_BV)
+
+    def _write(
+        self, ids: np.ndarray, logits_BV: Tensor, crest: Crest, failed: dict[int, Exception]
+    ) -> list[Token]:  # fmt: skip
         at_B1 = torch.from_numpy(ids).to(logits_BV.device)[:, None]
         logprobs = (logits_BV.gather(1, at_B1)[:, 0] - crest.total).tolist()
         if self.seen_BV is not None:
@@ -117,7 +132,7 @@ class Chooser:
                 failed[i] = error
         return logits_BV
 
-    def _pick(self, law_BV: Tensor, crest: law.Crest | None, failed: dict[int, Exception]) -> np.ndarray:
+    def _pick(self, law_BV: Tensor, crest: Crest | None, failed: dict[int, Exception]) -> np.ndarray:
         if self.greedy and self.rules.source is None:
             crest = crest or law.crest(law_BV)
             self._fail(~crest.most.isfinite(), failed)

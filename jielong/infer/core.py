@@ -13,8 +13,8 @@ proves it on this machine or refuses. `fast` promises the law, not the bits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+import time
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,8 +28,11 @@ from jielong.infer.pieces import Pieces
 from jielong.infer.request import Request
 from jielong.infer.runner import CACHE_BYTES, Runner, context_of, has_cache, pages_for, runner
 from jielong.infer.sample import log_law
-from jielong.infer.schedule import Row, Scheduler, Work
+from jielong.infer.schedule import Row, Scheduler
 from jielong.nets.pages import SIZE, page_bytes
+
+if TYPE_CHECKING:
+    from jielong.infer.draft.drafting import Drafting
 
 Mode = Literal["fast", "exact"]
 
@@ -40,12 +43,14 @@ class Core:
     `length`: the longest text expected, for a cache no larger than needed. `bits` 8 keeps the cache in int8.
     `source` takes the place of the seeds; `tap` is handed to the model. `sinks`: a text that fills the context runs on,
     keeping its first `sinks` tokens (rounded up to pages) and the latest (StreamingLLM, Xiao et al. 2024): a quarter of
-    the rest is let go, and what stays is turned back to earlier positions.
+    the rest is let go, and what stays is turned back to earlier positions. `drafting`: who guesses ahead, and how
+    guesses are verified; the law of the texts stays what it is.
     """
 
     def __init__(self, model: Any, pieces: Pieces | None = None, *, mode: Mode = "fast", streams: int = 32,
                  memory: int = CACHE_BYTES, chunk: int = 512, length: int | None = None, bits: int = 32,
-                 source: noise.Source | None = None, tap: Any = None, sinks: int | None = None) -> None:  # fmt: skip
+                 source: noise.Source | None = None, tap: Any = None, sinks: int | None = None,
+                 drafting: Drafting | None = None) -> None:  # fmt: skip
         if mode not in ("fast", "exact"):
             raise UserError(f"mode is {mode!r}: give fast or exact")
         if min(streams, chunk) < 1:
@@ -61,6 +66,7 @@ class Core:
         self.rules = Rules(pieces, source)
         self.keeps = self.runner.keeps and tap is None
         self.shape, self.sinks = (count, streams, chunk), sinks
+        self.drafting: Drafting | None = None
         if sinks is not None:
             self._can_slide()
         self.clear()
@@ -69,6 +75,7 @@ class Core:
 
             check(self)
             self.clear()
+        self.drafting = drafting
 
     def clear(self) -> None:
         """Begin anew: nothing runs, nothing waits, nothing is known."""
@@ -98,7 +105,7 @@ class Core:
 
     def cancel(self, row: Row) -> None:
         """Nobody wants this text any more; its pages are free."""
-        self.scheduler.leave(row)
+        self._leave(row)
 
     def check(self, request: Request) -> int:
         """The most tokens that this request can have. UserError when it cannot be served."""
@@ -123,38 +130,58 @@ class Core:
         return most
 
     def step(self) -> list[Token]:
-        """Feed what is due and choose what comes next; tokens of the rows that got one."""
+        """Feed what is due and choose what comes next; tokens of the rows that got one (with drafts, several)."""
+        began = time.perf_counter()
+        if self.drafting is not None:
+            self.drafting.propose(self)
         work = self.scheduler.plan()
         if not work:
             return []
-        feed, ready = self.feeding.feed(work)
-        logits = self.runner.step(feed)
-        logits = self._report(work, logits)
+        due = self.feeding.feed(work)
+        logits = self.runner.step(due.feed)
+        for row, first, size in due.echoed:
+            coming = row.text[row.read + 1 : row.read + 1 + size]
+            _note(row, logits[first : first + len(coming)], coming)
         self.scheduler.done(work)
-        return self._close(self._choose(ready, logits)) if ready else []
+        tokens = self._next(due.ready, logits) if due.ready else []
+        if self.drafting is not None:
+            self.drafting.watch(work, time.perf_counter() - began)
+        return self._close(tokens)
 
-    def _choose(self, ready: list[Row], logits_BV: Tensor) -> list[Token]:
+    def room(self, row: Row) -> int:
+        """The most guesses that a row can be fed beside its next token."""
+        each = max(1, len(self.scheduler.running))
+        spare = min(SIZE * self.scheduler.blocks.room, self.scheduler.chunk) // each - 1
+        room = min(row.limit - row.written - 1, spare)
+        if self.context is not None:
+            room = min(room, self.context - row.held - 1)
+        return max(0, room)
+
+    def _next(self, ready: list[tuple[Row, int]], logits_RV: Tensor) -> list[Token]:
         """Tokens of the rows that have read all; others with the same prompt begin here as well."""
-        rows, index = list(ready), list(range(len(ready)))
+        firsts = dict(ready)
         if self.scheduler.waiting and self.runner.keeps:
-            for i, row in enumerate(ready):
+            for row, first in ready:
                 if not row.written:
                     for twin, source, copy in list(self.scheduler.twins(row)):
                         self.runner.copy(*([source], [copy]) if copy else ([], []))
-                        rows.append(twin)
-                        index.append(i)
-        if len(rows) > len(ready):
-            logits_BV = logits_BV[torch.tensor(index, device=logits_BV.device)]
-        silent = [Token(row, None, reason="length") for row in rows if row.limit == 0]
-        if silent:
-            kept = [i for i, row in enumerate(rows) if row.limit > 0]
-            rows, logits_BV = [rows[i] for i in kept], logits_BV[torch.tensor(kept, dtype=torch.long)]
+                        firsts[twin] = first
+        silent = [Token(row, None, reason="length") for row in firsts if row.limit == 0]
+        rows = [row for row in firsts if row.limit > 0]
+        if self.drafting is None or not any(row.guesses for row in rows):
+            return silent + self.choose(rows, logits_RV, [firsts[row] for row in rows])
+        return silent + self.drafting.settle(self, rows, logits_RV, [firsts[row] for row in rows])
+
+    def choose(self, rows: list[Row], logits_RV: Tensor, places: list[int]) -> list[Token]:
+        """A token for each of these rows, from the logits in these places."""
         if not rows:
-            return silent
+            return []
+        if places != list(range(len(logits_RV))):
+            logits_RV = logits_RV[torch.tensor(places, device=logits_RV.device)]
         if self._chooser is None or self._chooser.rows != rows:
-            self._chooser = Chooser(rows, logits_BV.shape[1], logits_BV.device, self.rules)
+            self._chooser = Chooser(rows, logits_RV.shape[1], logits_RV.device, self.rules)
         with torch.inference_mode():
-            return silent + self._chooser.choose(logits_BV)
+            return self._chooser.choose(logits_RV)
 
     def _close(self, tokens: list[Token]) -> list[Token]:
         """Rows that are over leave; what a fault may have left in the cache is not found again."""
@@ -162,8 +189,13 @@ class Core:
             if token.error is not None:
                 self.runner.clear(self.scheduler.blocks.forget(token.row.table))
             if token.error is not None or token.reason:
-                self.scheduler.leave(token.row)
+                self._leave(token.row)
         return tokens
+
+    def _leave(self, row: Row) -> None:
+        self.scheduler.leave(row)
+        if self.drafting is not None:
+            self.drafting.forget(row)
 
     def _can_slide(self) -> None:
         """UserError where a text cannot run past the context."""
@@ -192,24 +224,6 @@ class Core:
         row.table[first:] = moved
         row.dropped += gone * SIZE
         self.runner.turn(moved, gone * SIZE)
-
-    def _report(self, work: Sequence[Work], logits: Tensor) -> Tensor:
-        """Take out what is wanted of prompts that are echoed; what is left are the ready rows' logits."""
-        if all(w.row.report is None or w.row.read >= len(w.row.request.prompt) for w in work):
-            return logits
-        at, kept = 0, []
-        for w in sorted(work, key=lambda w: w.width):
-            row, size = w.row, 1
-            if row.report is not None and row.read < len(row.request.prompt):
-                size = w.width
-                coming = row.text[row.read + 1 : row.read + 1 + size]
-                _note(row, logits[at : at + len(coming)], coming)
-            elif row.unread != w.width:
-                continue
-            if row.unread == w.width:
-                kept.append(at + size - 1)
-            at += size
-        return logits[torch.tensor(kept, dtype=torch.long, device=logits.device)]
 
 
 def _note(row: Row, logits_TV: Tensor, coming: list[int]) -> None:

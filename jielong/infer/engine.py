@@ -33,6 +33,7 @@ from jielong.infer.schedule import Row
 if TYPE_CHECKING:
     import numpy as np
 
+    from jielong.infer.draft.drafting import Drafting
     from jielong.units.codec import Tokenizer
 
 POLL = 0.05  # seconds between looks whether the interpreter is ending
@@ -53,6 +54,9 @@ class Stats:
     preemptions: int
     written: int  # tokens
     steps: int
+    drafts: int = 0  # steps of texts that had guesses; how many guesses there were, and how many stayed, by place
+    proposed: tuple[int, ...] = ()
+    accepted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +113,11 @@ class Engine:
 
     def __init__(self, model: Any, codec: Tokenizer, *, mode: Literal["fast", "exact"] = "fast", streams: int = 32,
                  memory: int = CACHE_BYTES, chunk: int = 512, bits: int = 32, sinks: int | None = None,
-                 pieces: Pieces | None = None) -> None:  # fmt: skip
+                 pieces: Pieces | None = None, drafting: Drafting | None = None) -> None:  # fmt: skip
         self.model, self.codec, self.mode = model, codec, mode
         self.pieces = pieces or Pieces(codec)
         self.core = Core(model, self.pieces, mode=mode, streams=streams, memory=memory, chunk=chunk, bits=bits,
-                         sinks=sinks)  # fmt: skip
+                         sinks=sinks, drafting=drafting)  # fmt: skip
         self.lock = threading.Lock()  # one forward pass at a time: two would only slow each other
         self.inbox: deque[tuple[str, _Text | None]] = deque()
         self.wake = threading.Condition()
@@ -180,8 +184,11 @@ class Engine:
         plan, blocks = self.core.scheduler, self.core.scheduler.blocks
         running = len(plan.running)
         waiting = len(plan) - running + sum(kind == "add" for kind, _ in list(self.inbox))
+        drafting = self.core.drafting
+        tally = drafting.tally if drafting else None
+        guesses = (tally.steps, tuple(tally.proposed), tuple(tally.accepted)) if tally else ()
         return Stats(running, waiting, blocks.used, len(blocks.kept), blocks.count - 1, plan.queries, plan.hits,
-                     plan.preemptions, self.written, self.steps)  # fmt: skip
+                     plan.preemptions, self.written, self.steps, *guesses)  # fmt: skip
 
     def observe(self, on_event: Callable[[Event], None]) -> None:
         """Call this at each arrival, token and finish, from the worker's thread."""

@@ -6,6 +6,7 @@ A row that goes on by one token changes little from step to step: its table is w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +15,17 @@ from jielong.infer.runner import Runner, pages_for
 from jielong.infer.schedule import Row, Work
 from jielong.nets.decoder import TILE, Feed, Group
 from jielong.nets.pages import SIZE
+
+
+@dataclass(frozen=True)
+class Due:
+    """A feed, and whose logits come of it. `ready`: rows whose next token can be chosen, and where among the wanted
+    their logits begin (one place, and one more for each guess); `echoed`: (row, where, how many) of prompts that are
+    reported."""
+
+    feed: Feed
+    ready: list[tuple[Row, int]]
+    echoed: list[tuple[Row, int, int]]
 
 
 class Feeding:
@@ -25,13 +37,15 @@ class Feeding:
         self.known: list[tuple[int, int]] = []
         self.table = np.zeros((0, 0), dtype=np.int64)
 
-    def feed(self, work: Sequence[Work]) -> tuple[Feed, list[Row]]:
-        """The step's tokens, rows of one width side by side; and the rows whose next token comes of it."""
+    def feed(self, work: Sequence[Work]) -> Due:
+        """The step's tokens, rows of one width side by side."""
         widths: dict[int, list[Row]] = {}
         for row, width in work:
             widths.setdefault(width, []).append(row)
-        parts, ready, groups = [], [], []
+        parts, groups = [], []
         wanted: list[int] = []
+        ready: list[tuple[Row, int]] = []
+        echoed: list[tuple[Row, int, int]] = []
         start = 0
         for width, rows in sorted(widths.items()):
             dummy = self.runner.tiled and len(work) == 1 and width == 1  # one row alone is multiplied otherwise
@@ -47,20 +61,20 @@ class Feeding:
             flat = torch.from_numpy(table).view(-1).to(self.runner.device)
             groups.append(Group(start, len(rows) + dummy, width, flat, tuple(row.number for row in rows)))
             for i, row in enumerate(rows):
-                last = start + (i + 1) * width - 1
+                last, whole = start + (i + 1) * width - 1, len(row.text) - row.read == width
                 if row.report is not None and row.read < len(row.request.prompt):
-                    wanted += range(last - width + 1, last)
-                elif len(row.text) - row.read != width:
-                    continue
-                wanted.append(last)
-                if len(row.text) - row.read == width:
-                    ready.append(row)
+                    echoed.append((row, len(wanted), width))
+                    wanted += range(last - width + 1, last + 1)
+                    ready += [(row, len(wanted) - 1)] if whole else []
+                elif whole:
+                    ready.append((row, len(wanted)))
+                    wanted += range(last - row.guesses, last + 1)
             start += len(ids)
         device = self.runner.device
         ids_N, positions_N, slots_N = torch.from_numpy(parts[0] if len(parts) == 1 else np.hstack(parts)).to(device)
         wanted_R = torch.tensor(wanted, dtype=torch.long, device=device)
         texts = () if self.runner.keeps else tuple(row.text for width in sorted(widths) for row in widths[width])
-        return Feed(ids_N, positions_N, slots_N, tuple(groups), wanted_R, texts), ready
+        return Due(Feed(ids_N, positions_N, slots_N, tuple(groups), wanted_R, texts), ready, echoed)
 
     def _table(self, rows: list[Row], dummy: bool = False) -> np.ndarray:
         """The rows' tables below each other, filled up with page 0."""

@@ -36,9 +36,16 @@ class Row:
     states: list[Any] = field(default_factory=list)  # of the processors
     counts: Any = None  # what penalties need to know
     report: Any = None  # log-probabilities of the prompt, while it is echoed
+    guesses: int = 0  # tokens at the end of the text that only a draft holds for likely: a step verifies them
 
     def __post_init__(self) -> None:
         self.text = list(self.request.prompt)
+
+    def retract(self) -> list[int]:
+        """Take what is only guessed out of the text."""
+        at = len(self.text) - self.guesses
+        guesses, self.text[at:], self.guesses = self.text[at:], [], 0
+        return guesses
 
     @property
     def written(self) -> int:
@@ -106,7 +113,7 @@ class Scheduler:
         for row in sorted(self.running, key=_reading):  # those that only go on, first
             if self.preemptions > before and row not in self.running:  # put off for another's sake meanwhile
                 continue
-            width = min(row.unread, max(budget, 1), self._space(row))
+            width = min(row.unread, max(budget, 1 + row.guesses), self._space(row))
             if self._give(row, width):
                 work.append(Work(row, width))
                 budget -= width
@@ -123,8 +130,8 @@ class Scheduler:
 
     def done(self, work: list[Work]) -> None:
         """After a step: what was fed is read, and full pages are known."""
-        for w in work:
-            self.advance(w.row, w.row.read + w.width)
+        for row, width in work:
+            self.advance(row, row.read + width, len(row.text) - row.guesses if row.guesses else None)
 
     def advance(self, row: Row, read: int, certain: int | None = None) -> None:
         """A row has been read up to here, and its first `certain` tokens will stay (all, unless drafts are among
@@ -198,6 +205,7 @@ class Scheduler:
         """A running text gives its pages back and waits, before the others, to read itself again."""
         self.preemptions += 1
         self.running.remove(row)
+        row.retract()
         self._release(row)
         self.waiting.setdefault(row.request.client, deque()).appendleft(row)
 
@@ -274,4 +282,4 @@ class Scheduler:
 
 
 def _reading(row: Row) -> bool:
-    return len(row.text) - row.read > 1
+    return len(row.text) - row.guesses - row.read > 1

@@ -35,6 +35,7 @@ from jielong.lm.work import ToScore
 if TYPE_CHECKING:
     import numpy as np
 
+    from jielong.infer.draft.drafting import Drafting
     from jielong.infer.engine import Engine
     from jielong.infer.pieces import Pieces
     from jielong.infer.request import Request
@@ -63,7 +64,7 @@ class Local(LM):
     Beside the settings of `Sampling`, `grammar=(kind, text)` holds a text to a form: see `infer.grammar.make`.
 
     `seed` is the run's; `budget` limits all tokens read and written; `batch` the rows that run together; `mode` as in
-    `infer.core`.
+    `infer.core`; `drafting`: who guesses ahead.
     The weights must not change while this object is used: its draws are named after them.
     """
 
@@ -76,9 +77,10 @@ class Local(LM):
         budget: Budget | None = None,
         batch: int = 128,
         mode: Literal["fast", "exact"] = "fast",
+        drafting: Drafting | None = None,
     ) -> None:
         self.model, self.codec = loaded.model, loaded.codec
-        self.name, self.seed, self.batch, self.mode = name, seed, batch, mode
+        self.name, self.seed, self.batch, self.mode, self.drafting = name, seed, batch, mode, drafting
         self.meter = Meter(budget)
         self.lock = threading.Lock()  # one forward pass at a time: two would only slow each other
         self.lead: Prompt | None = None
@@ -110,7 +112,8 @@ class Local(LM):
         """What writes for this model and all its forks."""
         from jielong.infer.engine import Engine
 
-        engine = Engine(self.model, self.codec, mode=self.mode, streams=self.batch, pieces=self.pieces)
+        engine = Engine(self.model, self.codec, mode=self.mode, streams=self.batch, pieces=self.pieces,
+                        drafting=self.drafting)  # fmt: skip
         engine.lock = self.lock
         return engine
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,10 @@ def open_service(
     mode: Literal["fast", "exact"] = "fast",
     streams: int = 32,
     limits: Limits | None = None,
+    drafting: Callable[[Any, Any], Any] | None = None,
 ) -> Service:
-    """The model at `path`, with an engine of its own. UserError when it cannot be read.
+    """The model at `path`, with an engine of its own. UserError when it cannot be read. `drafting` makes of model and
+    tokenizer who guesses ahead (`infer.draft.drafting`).
 
     Everything is in memory afterwards: the folder may change or vanish while it is being served.
     """
@@ -25,7 +28,8 @@ def open_service(
     from jielong.nets import checkpoint
 
     loaded = checkpoint.load(path, device=device)
-    engine = Engine(loaded.model, loaded.codec, mode=mode, streams=streams)
+    engine = Engine(loaded.model, loaded.codec, mode=mode, streams=streams,
+                    drafting=drafting and drafting(loaded.model, loaded.codec))  # fmt: skip
     return around(engine, loaded.model, loaded.codec, name or Path(path).name or str(path), limits)
 
 

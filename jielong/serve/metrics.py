@@ -31,7 +31,11 @@ COUNTERS = {
     "vllm:prefix_cache_queries": ("Prompt tokens looked for in the prefix cache.", lambda s: s.queries),
     "vllm:prefix_cache_hits": ("Prompt tokens found there.", lambda s: s.hits),
     "vllm:num_preemptions": ("Texts that had to give up their blocks.", lambda s: s.preemptions),
+    "vllm:spec_decode_num_drafts": ("Steps of texts that had guesses.", lambda s: s.drafts),
+    "vllm:spec_decode_num_draft_tokens": ("Tokens that were guessed.", lambda s: sum(s.proposed)),
+    "vllm:spec_decode_num_accepted_tokens": ("Guesses that stayed.", lambda s: sum(s.accepted)),
 }
+BY_PLACE = "vllm:spec_decode_num_accepted_tokens_per_pos"
 
 
 class Now(Collector):
@@ -51,6 +55,10 @@ class Now(Collector):
             counter = CounterMetricFamily(name, what, labels=LABELS)
             counter.add_metric(self.labels, read(stats))
             yield counter
+        places = CounterMetricFamily(BY_PLACE, "Guesses that stayed, by place.", labels=(*LABELS, "position"))
+        for place, count in enumerate(stats.accepted):
+            places.add_metric((*self.labels, str(place)), count)
+        yield places
 
 
 class Metrics:

@@ -1,0 +1,51 @@
+"""A drafter by its name on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jielong.base.errors import UserError
+from jielong.infer.draft.types import Drafter
+
+NAMES = "lookup, int8, int4, early:LAYERS, store:FILE, or the folder of a smaller model"
+
+
+def named(name: str, model: Any, codec: Any) -> Drafter:
+    """`name` as in NAMES, for this model and its tokenizer. UserError for what there is not."""
+    kind, _, rest = name.partition(":")
+    if name == "lookup":
+        from jielong.infer.draft.lookup import Lookup
+
+        return Lookup()
+    if name in ("int8", "int4"):
+        from jielong.infer.draft.selves import quantised
+
+        return quantised(model, int(name[3:]))
+    if kind == "early":
+        from jielong.infer.draft.selves import early_exit
+
+        if not rest.isdecimal():
+            raise UserError(f"--draft {name}: say after how many layers, as early:2")
+        return early_exit(model, int(rest))
+    if kind == "store":
+        from jielong.infer.draft.retrieval import Retrieval
+        from jielong.store.store import load
+
+        return Retrieval(load(rest, codec))
+    if not Path(name).is_dir():
+        raise UserError(f"--draft {name}: there is no such folder; give {NAMES}")
+    return _folder(Path(name), model, codec)
+
+
+def _folder(path: Path, model: Any, codec: Any) -> Drafter:
+    """Another model; one with another tokenizer guesses in its own tokens, which are translated."""
+    from jielong.infer.draft.model import ModelDrafter
+    from jielong.infer.draft.other_tokenizer import OtherTokenizer
+    from jielong.nets import checkpoint
+
+    loaded = checkpoint.load(path)
+    if loaded.codec.fingerprint == codec.fingerprint:
+        return ModelDrafter(loaded.model, model.config.vocab, name=path.name)
+    own = ModelDrafter(loaded.model, loaded.model.config.vocab, name=path.name)
+    return OtherTokenizer(own, loaded.codec, codec)
