@@ -33,6 +33,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),
     "generate": ("jielong.cli.generate:generate", "Continue a text."),
     "score": ("jielong.cli.score:score", "Log-probabilities of texts under a model."),
+    "index": ("jielong.cli.index:index", "Put texts into a store: search, drafting, kNN-LM."),
     "pull": ("jielong.cli.pull:pull", "Fetch a model from the Hugging Face Hub."),
     "export": ("jielong.cli.export:export", "Write a model for other programs (GGUF, Hugging Face)."),
     "quantize": ("jielong.cli.quantize:quantize", "Write a model's weights in 8 or 4 bits."),

@@ -57,18 +57,22 @@ def score(
 @torch.no_grad()
 def embed(model: Any, texts: Sequence[Sequence[int]]) -> np.ndarray:
     """(N, D): the mean over each text's tokens of the stream after the last norm, float32."""
+    out: list[np.ndarray] = [np.zeros(0)] * len(texts)
+    for row, hidden_TD in hidden(model, texts):
+        out[row] = hidden_TD.mean(dim=0).cpu().numpy()
+    return np.stack(out) if out else np.zeros((0, 0), dtype=np.float32)
+
+
+@torch.no_grad()
+def hidden(model: Any, texts: Sequence[Sequence[int]]) -> Iterator[tuple[int, Tensor]]:
+    """(number of the text, (T, D) its stream after the last norm, float32), the longest texts first."""
     _check(model, texts)
     if not hasattr(model, "hidden"):
         raise UserError("this model has no hidden states to embed with: use a Transformer")
-    out: list[np.ndarray] = [np.zeros(0)] * len(texts)
     for batch in _batches(texts, 0):
         ids_BT, lengths_B = padded([texts[row] for row in batch], home(model)[0])
         hidden_BTD = model.hidden(ids_BT).float()
-        real_BT1 = (torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B[:, None])[..., None]
-        mean_BD = (hidden_BTD * real_BT1).sum(dim=1) / lengths_B[:, None]
-        for row, vector in zip(batch, mean_BD.cpu().numpy()):
-            out[row] = vector
-    return np.stack(out) if out else np.zeros((0, 0), dtype=np.float32)
+        yield from ((row, h[:n]) for row, h, n in zip(batch, hidden_BTD, lengths_B.tolist()))
 
 
 @torch.no_grad()

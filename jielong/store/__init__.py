@@ -1,0 +1,1 @@
+"""One SQLite file of documents, n-grams and vectors: search, drafting, kNN-LM."""
