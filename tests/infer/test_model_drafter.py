@@ -175,6 +175,11 @@ def test_the_law_is_that_of_the_settings(model: Transformer) -> None:
     (draft,) = ModelDrafter(model, VOCAB).propose([each], [4], draws())
     np.testing.assert_allclose(draft.laws, whole_laws(model, each, draft), atol=1e-5)
     assert (draft.laws > 0).sum(axis=1).max() <= 9 and not draft.laws[:, 5].any()
+    penalties = Sampling(repetition_penalty=1.5, presence_penalty=0.7, frequency_penalty=-0.3)
+    rows = [row(0, text(0, 9), penalties), row(1, text(1, 12)), row(2, text(2, 3), penalties)]
+    rows[0].text += [3, 3, 4]
+    for mine, found in zip(rows, ModelDrafter(model, VOCAB).propose(rows, [4] * 3, draws())):
+        np.testing.assert_allclose(found.laws, whole_laws(model, mine, found), atol=1e-5)
     (other,) = ModelDrafter(model, VOCAB).propose([row(0, text(0, 9))], [4], draws())
     assert not np.allclose(other.laws[0], draft.laws[0], atol=0.01)
 

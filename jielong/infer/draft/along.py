@@ -52,9 +52,9 @@ def along(row: Row, guesses: Sequence[int], logits_PV: Tensor, bans: Bans = ()) 
     texts = [[*row.text, *guesses[:i]] for i in range(reached)]
     seen_PV = written_PV = tails = None
     if settings.needs_seen:
-        seen_PV = _counts(texts, size, logits_PV.device) > 0
+        seen_PV = counts(texts, size, logits_PV.device) > 0
     if settings.needs_counts:
-        written_PV = _counts([t[len(row.request.prompt) :] for t in texts], size, logits_PV.device)
+        written_PV = counts([t[len(row.request.prompt) :] for t in texts], size, logits_PV.device)
     longest = max(map(len, bans), default=0)
     if longest > 1:
         tails = [t[-longest:] for t in texts]
@@ -72,9 +72,7 @@ def law(logits_PV: Tensor) -> Floats:
     return laws_PV / laws_PV.sum(axis=1, keepdims=True)
 
 
-def _ruled(
-    row: Row, guesses: Sequence[int], logits_PV: Tensor
-) -> tuple[Tensor, tuple[tuple[Any, ...], ...], bool]:
+def _ruled(row: Row, guesses: Sequence[int], logits_PV: Tensor) -> tuple[Tensor, tuple[tuple[Any, ...], ...], bool]:
     """What the request's processors make of the places, their states there, and whether the text ended."""
     request = row.request
     if not request.processors:
@@ -110,7 +108,7 @@ def _settings(sampling: Sampling, bans: Bans, places: int, size: int, device: to
     return Rows.of([sampling] * places, [bans] * places, size, device)
 
 
-def _counts(texts: Sequence[Sequence[int]], size: int, device: torch.device) -> Tensor:
+def counts(texts: Sequence[Sequence[int]], size: int, device: torch.device) -> Tensor:
     """How often each token stands in each text, (P, V)."""
     found = [np.bincount(np.asarray(t, dtype=np.int64), minlength=size)[:size] for t in texts]
     return torch.from_numpy(np.stack(found)).to(device)

@@ -16,22 +16,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from jielong.base.errors import UserError
 from jielong.infer.blocks import Blocks
-from jielong.infer.draft.along import law
+from jielong.infer.draft.along import counts, law
 from jielong.infer.draft.types import Choose, Draft, Draws, Floats
 from jielong.infer.feeding import Feeding
+from jielong.infer.law import crest
 from jielong.infer.runner import CACHE_BYTES, context_of, has_cache, pages_for, runner
-from jielong.infer.sample import Rows, lawless, process
-from jielong.infer.sampling import Sampling
+from jielong.infer.sample import Rows, process
 from jielong.infer.schedule import Row, Scheduler, Work
 from jielong.nets.pages import SIZE, page_bytes
 
 CHUNK = 512  # tokens of a row that are read in one pass
 ENDLESS = 1 << 20  # the longest text expected of a model without a bound
+# what only sharpens a law does not move its top
+BLUNT = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical": 1.0}
 
 
 @dataclass(eq=False)
@@ -47,9 +48,9 @@ class _Guess:
 
 
 class ModelDrafter:
-    """`vocab`: the target's. Guesses are drawn from the law that the row's settings make of this model's logits (bias,
-    temperature, top_k, top_p, min_p, typical; what needs the text or the tokenizer is left to the target); at
-    temperature 0 they are certain. A text longer than this model's context gets no guesses.
+    """`vocab`: the target's. Guesses are drawn from the law that the row's settings make of this model's logits (bad
+    words and the request's own processors are left to the target); at temperature 0 they are certain. A text longer
+    than this model's context gets no guesses.
 
     `streams` texts of `length` tokens are remembered in at most `memory` bytes; those not asked for longest go first.
     `exact`: what is read has the same bits whatever was refused before (see `Core`). UserError for another vocabulary,
@@ -166,9 +167,9 @@ class ModelDrafter:
         """One guess more for each; those that want no more are written to `drafts`."""
         logits_BV = self._step(guesses, rows)
         samplings = [g.mirror.request.sampling for g in guesses]
-        law_BV = process(logits_BV, self._set([g.mirror for g in guesses], samplings, logits_BV.device))
-        bad_B = lawless(law_BV).tolist()
-        best_B = law_BV.argmax(dim=-1).tolist()
+        law_BV = self._shaped(logits_BV, [g.mirror for g in guesses])
+        top = crest(law_BV)
+        bad_B, best_B = (~top.most.isfinite()).tolist(), top.best.tolist()
         probs_BV = None if all(s.temperature == 0 for s in samplings) else law(law_BV)
         going = []
         for i, (guess, sampling) in enumerate(zip(guesses, samplings)):
@@ -199,14 +200,22 @@ class ModelDrafter:
             self.books.advance(guess.mirror, len(guess.mirror.text), len(rows[guess.place].text))
         return logits_BV
 
-    def _set(self, mirrors: list[Row], samplings: Sequence[Sampling], device: torch.device) -> Rows:
-        """The settings as columns: made again when the rows are others."""
-        known, made = self._settings
-        if made is None or known != mirrors:
-            plain = [s.with_(repetition_penalty=1.0, presence_penalty=0.0, frequency_penalty=0.0) for s in samplings]
-            made = Rows.of(plain, [()] * len(plain), self.vocab, device)
-            self._settings = (mirrors, made)
-        return made
+    def _shaped(self, logits_BV: Tensor, mirrors: list[Row]) -> Tensor:
+        """What the rows' settings make of the logits. The columns are made again when the rows are others."""
+        known, settings = self._settings
+        if settings is None or known != mirrors:
+            samplings = [mirror.request.sampling for mirror in mirrors]
+            if all(sampling.temperature == 0 for sampling in samplings):
+                samplings = [sampling.with_(**BLUNT) for sampling in samplings]
+            settings = Rows.of(samplings, [()] * len(mirrors), self.vocab, logits_BV.device)
+            self._settings = (mirrors, settings)
+        seen_BV = written_BV = None
+        if settings.needs_seen:
+            seen_BV = counts([mirror.text for mirror in mirrors], self.vocab, logits_BV.device) > 0
+        if settings.needs_counts:
+            texts = [mirror.text[len(mirror.request.prompt) :] for mirror in mirrors]
+            written_BV = counts(texts, self.vocab, logits_BV.device)
+        return process(logits_BV, settings, seen_BV, None, written_BV)
 
 
 def _certain(tokens: Sequence[int], size: int) -> list[Floats]:
