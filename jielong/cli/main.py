@@ -38,6 +38,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "export": ("jielong.cli.export:export", "Write a model for other programs (GGUF, Hugging Face)."),
     "quantize": ("jielong.cli.quantize:quantize", "Write a model's weights in 8 or 4 bits."),
     "serve": ("jielong.cli.serve:serve", "Serve a model behind OpenAI's API, with a page to try it."),
+    "prove": ("jielong.cli.prove:prove", "Show that guessing ahead changes no text's probability."),
     "data world": ("jielong.cli.data:world", "Write a part of the built-in world to a file."),
     "lab list": ("jielong.cli.lab:list_", "The claims, and what was measured of each."),
     "lab run": ("jielong.cli.lab:run", "Measure claims."),

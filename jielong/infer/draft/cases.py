@@ -16,9 +16,13 @@ from jielong.infer.draft import scripted
 from jielong.infer.draft.along import Bans
 from jielong.infer.draft.lookup import Lookup
 from jielong.infer.draft.model import ModelDrafter
+from jielong.infer.draft.paired import paired
+from jielong.infer.draft.retrieval import Retrieval, Texts
+from jielong.infer.draft.safely import Safe
 from jielong.infer.draft.scripted import Law, Scripted
 from jielong.infer.draft.selves import early_exit, quantised
-from jielong.infer.draft.types import Drafter, Floats
+from jielong.infer.draft.several import AllOf, BestOf
+from jielong.infer.draft.types import Choose, Draft, Drafter, Draws, Floats, Proposal
 from jielong.infer.grammar import regex
 from jielong.infer.grammar.vocabulary import Vocabulary
 from jielong.infer.request import Request
@@ -183,10 +187,56 @@ def drafters(small: Small) -> dict[str, Callable[[], Drafter]]:
         "tree": scripted.tree(law),
     }
     found: dict[str, Callable[[], Drafter]] = {n: lambda n=n, r=r: Scripted(n, r) for n, r in rules.items()}  # type: ignore[misc]
-    whole = transformer(size, 2, small.seed)
+    whole, little = transformer(size, 2, small.seed), transformer(size, 1, small.seed + 1)
+    stored = [[0, 1, 0, 1, 1, 0], [1, 1, 1, 0, 0, size - 1]]
     return found | {
         "lookup": lambda: Lookup(least=1),
-        "small model": lambda: ModelDrafter(transformer(size, 1, small.seed + 1), size),
-        "early exit": lambda: early_exit(whole, 1),
-        "int8": lambda: quantised(whole, 8),
+        "retrieval": lambda: Retrieval(Texts(stored), least=1, several=2, name="retrieval"),
+        "small model": lambda: ModelDrafter(little, size, name="small model"),
+        "early exit": lambda: early_exit(whole, 1, name="early exit"),
+        "int8": lambda: quantised(whole, 8, name="int8"),
+        "best of several": lambda: Forgetful(BestOf([Lookup(least=1), ModelDrafter(little, size)])),
+        "all of several": lambda: AllOf([Lookup(least=1), ModelDrafter(little, size)]),
+        "same number, model": lambda: Paired(ModelDrafter(little, size, name="same number, model")),
+        "dies": lambda: Safe(Scripted("dies", _dies), size),
     }
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A drafter whose guesses are drawn by the numbers of plain sampling."""
+
+    drafter: Drafter
+
+    @property
+    def name(self) -> str:
+        return self.drafter.name
+
+    def propose(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> Sequence[Proposal]:
+        return self.drafter.propose(rows, most, paired(source))
+
+    def forget(self, row: Row) -> None:
+        self.drafter.forget(row)
+
+
+@dataclass(frozen=True)
+class Forgetful:
+    """A drafter that learns as it goes, without what it has learnt: its guesses are then a function of the text."""
+
+    drafter: Drafter
+
+    @property
+    def name(self) -> str:
+        return self.drafter.name
+
+    def propose(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> Sequence[Proposal]:
+        for row in rows:
+            self.drafter.forget(row)
+        return self.drafter.propose(rows, most, source)
+
+    def forget(self, row: Row) -> None:
+        self.drafter.forget(row)
+
+
+def _dies(row: Row, most: int, choose: Choose) -> Draft:
+    raise RuntimeError("this drafter dies in the middle")

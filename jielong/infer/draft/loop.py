@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jielong.infer.schedule import Row
 
 SLIVER = 1e-15  # two edges that differ by so little are one, rounded twice
-LawOf = Callable[[tuple[int, ...]], Floats | None]  # the law after a text; None where the text is over
+LawOf = Callable[[tuple[int, ...]], Floats | None]  # the law after a text; None where it is over; not asked beyond
 
 
 def bound(source: noise.Source, number: int, written: int) -> Choose:
@@ -92,8 +92,12 @@ def after(law_of: LawOf, text: tuple[int, ...]) -> Laws:
     size = len(_first(law_of(text)))
 
     def laws(guesses: tuple[int, ...]) -> Floats:
-        law = law_of((*text, *guesses))
-        return over(size) if law is None else law
+        law = None
+        for n in range(len(guesses) + 1):
+            law = law_of((*text, *guesses[:n]))
+            if law is None:
+                return over(size)
+        return _first(law)
 
     return laws
 

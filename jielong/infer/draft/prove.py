@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from jielong.base import noise
 from jielong.infer.draft.along import along, finished, law
 from jielong.infer.draft.cases import Chain, Small
-from jielong.infer.draft.loop import Intervals, bound, by_place, drafts_of, kept, verdict
+from jielong.infer.draft.loop import Intervals, bound, by_place, drafts_of, kept, speculate, verdict
 from jielong.infer.draft.scripted import Scripted
 from jielong.infer.draft.types import Accepted, Draft, Drafter, Floats, Laws, Proposal, Verify
 from jielong.infer.draft.verify import VERIFIERS
@@ -32,6 +33,7 @@ TextLaw = dict[Text, float]
 Known = dict[tuple[Any, ...], tuple[float, float, int]]  # what is known of the numbers of plain sampling
 Proposals = list[tuple[float, tuple[Proposal, Known]]]
 Along = Callable[[Row, Sequence[int], Tensor, Any], Floats]  # laws along a draft, (places, V)
+SAME = "guesses by the numbers of plain sampling are for coupled only: another step would use the same again"
 FIRST = {"token", "block"}  # these take a row's first draft only
 
 
@@ -41,7 +43,7 @@ class Cell:
 
     `distance`: total variation between the law of whole texts and the exact one. `first`: the probability that the
     first guess of the first step stays, `theory` what it should be (None: no closed form); `accepted`: guesses that
-    stay in that step, on average.
+    stay in that step, on average. `refused`: why these two do not go together.
     """
 
     drafter: str
@@ -51,10 +53,13 @@ class Cell:
     first: float
     accepted: float
     theory: float | None = None
+    refused: str = ""
 
     @property
     def right(self) -> bool:
-        """Within the bar. (A nan is not.)"""
+        """Within the bar, or refused by name."""
+        if self.refused:
+            return True
         near = self.theory is None or abs(self.first - self.theory) <= BAR
         return self.distance <= BAR and near
 
@@ -80,13 +85,23 @@ class Stage:
         self.row = self.chain.row(self.small)
         self.prompt = tuple(self.row.request.prompt)
 
-    def states(self, text: Text) -> tuple[Any, ...]:
-        """The states of the request's rules after a whole text."""
-        rules = self.row.request.processors
-        states = tuple(p.start(self.prompt) for p in rules)
-        for token in text[len(self.prompt) :]:
-            states = tuple(p.advance(s, token) for p, s in zip(rules, states))
-        return states
+    def states(self, text: Text) -> tuple[Any, ...] | None:
+        """The states of the request's rules after a whole text; None where they let no such text be written."""
+        if ("states", text) not in self.known:
+            self.known["states", text] = self._states(text)
+        found: tuple[Any, ...] | None = self.known["states", text]
+        return found
+
+    def _states(self, text: Text) -> tuple[Any, ...] | None:
+        rules, nothing_V = self.row.request.processors, torch.zeros(self.small.size)
+        if text == self.prompt:
+            return tuple(p.start(self.prompt) for p in rules)
+        before, token = self.states(text[:-1]), text[-1]
+        if before is None or finished(rules, before):
+            return None
+        if any(float(p.process(s, nothing_V)[token]) == -torch.inf for p, s in zip(rules, before)):
+            return None
+        return tuple(p.advance(s, token) for p, s in zip(rules, before))
 
     def law_of(self, text: Text) -> Floats | None:
         """The exact law after a whole text, by itself; None where the text is over."""
@@ -98,7 +113,7 @@ class Stage:
     def _law_of(self, text: Text) -> Floats | None:
         request, size = self.row.request, self.small.size
         logits_V, states = self.small.logits(text), self.states(text)
-        if finished(request.processors, states):
+        if states is None or finished(request.processors, states):
             return None
         for rule, state in zip(request.processors, states):
             logits_V = rule.process(state, logits_V)
@@ -122,7 +137,7 @@ class Stage:
 
     def at(self, row: Row, text: Text) -> Row:
         """The row, as the engine would have it after this text."""
-        row.text, row.states = list(text), list(self.states(text))
+        row.text, row.states = list(text), list(self.states(text) or ())
         return row
 
     def laws(self, text: Text, drafts: Sequence[Draft]) -> tuple[Laws, bytes]:
@@ -169,15 +184,16 @@ class Guesser:
         self.drafter = drafter
         self.found: dict[Any, Proposals] = {}
         self.stage: Stage | None = None
+        self.row: Row | None = None
 
     def proposals(self, stage: Stage, text: Text, most: int) -> Proposals:
         if stage is not self.stage:
-            if self.stage is not None:
+            if self.row is not None:
                 self.drafter.forget(self.row)
             if not isinstance(self.drafter, Scripted):  # others may look at the settings
                 self.found.clear()
             self.stage, self.row = stage, stage.chain.row(stage.small)
-        if (text, most) not in self.found:
+        if (text, most) not in self.found and self.row is not None:
             row = stage.at(self.row, text)
             self.found[text, most] = noise.enumerate_choices(lambda source: self._propose(source, row, most))
         return self.found[text, most]
@@ -207,7 +223,7 @@ def outcomes(
     most = min(stage.small.guess, stage.small.horizon - (len(text) - len(stage.prompt)) - 1)
     for p, (proposal, known) in guesser.proposals(stage, text, most):
         if only_first and not isinstance(proposal, Draft):
-            proposal = proposal[0]
+            proposal = proposal[:1]
         for share, accepted in stage.step(text, most, proposal, verify, known):
             yield p * share, accepted
 
@@ -235,14 +251,28 @@ def distance(a: Mapping[Text, float], b: Mapping[Text, float]) -> float:
     return sum(abs(a.get(text, 0.0) - b.get(text, 0.0)) for text in {*a, *b}) / 2
 
 
-def cell(stage: Stage, guesser: Guesser, verifier: str) -> Cell:
-    """One cell of the matrix."""
-    verify, only_first = VERIFIERS[verifier], verifier in FIRST
+def whole(stage: Stage, make: Callable[[], Drafter], verify: Verify, write: Callable[..., Any] = speculate) -> TextLaw:
+    """The law of whole texts by enumerating the loop itself, from the first token to the last: for small cases."""
+
+    def run(source: noise.Source) -> Text:
+        row = stage.chain.row(stage.small)
+        write(stage.law_of, make(), verify, Intervals(source), row, stage.small.horizon, stage.small.guess)
+        return tuple(row.text)
+
+    return noise.law(noise.enumerate_choices(run))
+
+
+def cell(stage: Stage, guesser: Guesser, verifier: str, verify: Verify | None = None) -> Cell:
+    """One cell of the matrix; `verify` can take the verifier's place, to show that a wrong one is found out."""
+    names = (guesser.drafter.name, verifier, stage.chain.names)
+    if verifier != "coupled" and any(known for _, (_, known) in guesser.proposals(stage, stage.prompt, 1)):
+        return Cell(*names, nan, nan, nan, refused=SAME)
+    verify, only_first = verify or VERIFIERS[verifier], verifier in FIRST
     off = distance(drafted(stage, guesser, verify, only_first), stage.texts())
     steps = list(outcomes(stage, guesser, verify, stage.prompt, only_first))
     first = sum(p for p, accepted in steps if accepted.drafted)
     mean = sum(p * accepted.drafted for p, accepted in steps)
-    return Cell(guesser.drafter.name, verifier, stage.chain.names, off, first, mean, theory(stage, guesser, verifier))
+    return Cell(*names, off, first, mean, theory(stage, guesser, verifier))
 
 
 def theory(stage: Stage, guesser: Guesser, verifier: str) -> float | None:
