@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from jielong.base import noise
 from jielong.infer.choose import Chooser, Token
 from jielong.infer.draft import along, loop
 from jielong.infer.draft.control import Controller
+from jielong.infer.draft.paired import paired
 from jielong.infer.draft.safely import Safe
-from jielong.infer.draft.types import PLACE, Choose, Draft, Drafter, Floats, Proposal, Verify
+from jielong.infer.draft.types import PLACE, Choose, Draft, Drafter, Draws, Floats, Proposal, Verify
 from jielong.infer.schedule import Row, Work
 
 if TYPE_CHECKING:
@@ -84,7 +86,10 @@ class Drafting:
             return
         if self.safe is None:
             self.safe = Safe(self.drafter, core.vocab or 1 << 31, self.seconds)
-        proposals = self.safe.propose(rows, most, lambda row: _draws(core, row))
+        draws: Draws = partial(_draws, core)
+        if self.verify is None and core.rules.source is None:  # guesses by the number that will decide
+            draws = paired(draws)
+        proposals = self.safe.propose(rows, most, draws)
         for row, proposal in zip(rows, proposals):
             draft = _first(proposal)
             if draft.tokens:
