@@ -89,12 +89,15 @@ template <int R, int P> inline void products8(const Job &job, int64_t row, int64
     const int8_t *w = static_cast<const int8_t *>(job.matrix.packed) + panel * step;
     const uint8_t *x = job.bytes + row * k;
     ivec totals[R][2 * P] = {};
-    for (int64_t i = 0; i < k; i += 4, w += 4 * PANEL)
+    for (int64_t i = 0; i < k; i += 4, w += 4 * PANEL) {
+        for (int p = 0; p < P; ++p)  // inputs are a quarter as large: further ahead
+            fetch(reinterpret_cast<const float *>(w + p * step + 3 * AHEAD * PANEL), PANEL);
         for (int r = 0; r < R; ++r) {
             int32_t four;
             std::memcpy(&four, x + r * k + i, 4);
             for (int j = 0; j < 2 * P; ++j) totals[r][j] = fours(totals[r][j], four, w + j / 2 * step + j % 2 * 4 * V);
         }
+    }
     for (int j = 0; j < 2 * P; ++j) {
         const int64_t column = (panel * 2 + j) * V;
         ivec zeros;
