@@ -23,6 +23,7 @@ from jielong.infer.draft.control import Controller
 from jielong.infer.draft.paired import paired
 from jielong.infer.draft.safely import Safe
 from jielong.infer.draft.types import PLACE, Choose, Draft, Drafter, Draws, Floats, Proposal, Verify
+from jielong.infer.draft.verify import coupled
 from jielong.infer.schedule import Row, Work
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class Drafting:
 
     def __init__(self, drafter: Drafter, verify: Verify | None = None, guess: int | Controller = 4,
                  seconds: float | None = None) -> None:  # fmt: skip
-        self.drafter, self.verify, self.guess, self.seconds = drafter, verify, guess, seconds
+        self.drafter, self.guess, self.seconds = drafter, guess, seconds
+        self.verify = None if verify is coupled else verify
         self.drafts: dict[Row, Draft] = {}
         self.results: list[tuple[Row, int, int]] = []  # of this step: guesses, and how many stayed
         self.asked, self.took, self.awake = 0, 0.0, True  # rows asked for guesses, seconds of guessing
