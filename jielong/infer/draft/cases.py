@@ -16,6 +16,7 @@ from jielong.infer.draft import scripted
 from jielong.infer.draft.along import Bans
 from jielong.infer.draft.lookup import Lookup
 from jielong.infer.draft.model import ModelDrafter
+from jielong.infer.draft.other_tokenizer import OtherTokenizer
 from jielong.infer.draft.paired import paired
 from jielong.infer.draft.retrieval import Retrieval, Texts
 from jielong.infer.draft.safely import Safe
@@ -30,6 +31,7 @@ from jielong.infer.sampling import Sampling
 from jielong.infer.schedule import Row
 from jielong.nets.config import TransformerConfig
 from jielong.nets.transformer import Transformer
+from jielong.units.codec import END, Tokenizer
 
 RULES = {3: "(ab?)*", 4: "(a|bc?)*", 5: "(a|bc?|db)*"}  # of the grammar: the last token ends a text
 LONGER = 50
@@ -96,6 +98,19 @@ def transformer(size: int, layers: int, seed: int) -> Transformer:
 def vocabulary(size: int) -> Vocabulary:
     """Letters, and a token that ends the text."""
     return Vocabulary((*(bytes([97 + i]) for i in range(size - 1)), b"<end>"), ends=(size - 1,))
+
+
+def codec(tokens: Sequence[str]) -> Tokenizer:
+    """A tokenizer of these tokens and an end, the longest that fits being taken."""
+    from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer as Backend
+
+    backend = Backend(models.BPE({t: i for i, t in enumerate((*tokens, END))}, [], ignore_merges=True))
+    longest = Regex("|".join(sorted(tokens, key=len, reverse=True)))
+    backend.pre_tokenizer = pre_tokenizers.Split(longest, behavior="isolated")
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens([AddedToken(END, special=True, normalized=False)])
+    return Tokenizer(backend)
 
 
 def settings(size: int) -> Mapping[str, Mapping[str, Any]]:
@@ -188,6 +203,7 @@ def drafters(small: Small) -> dict[str, Callable[[], Drafter]]:
     }
     found: dict[str, Callable[[], Drafter]] = {n: lambda n=n, r=r: Scripted(n, r) for n, r in rules.items()}  # type: ignore[misc]
     whole, little = transformer(size, 2, small.seed), transformer(size, 1, small.seed + 1)
+    letters = [chr(97 + i) for i in range(size - 1)]
     stored = [[0, 1, 0, 1, 1, 0], [1, 1, 1, 0, 0, size - 1]]
     return found | {
         "lookup": lambda: Lookup(least=1),
@@ -198,6 +214,9 @@ def drafters(small: Small) -> dict[str, Callable[[], Drafter]]:
         "best of several": lambda: Forgetful(BestOf([Lookup(least=1), ModelDrafter(little, size)])),
         "all of several": lambda: AllOf([Lookup(least=1), ModelDrafter(little, size)]),
         "same number, model": lambda: Paired(ModelDrafter(little, size, name="same number, model")),
+        "other tokenizer": lambda: OtherTokenizer(
+            ModelDrafter(transformer(size + 1, 1, small.seed + 2), size + 1), codec([*letters, "ab"]), codec(letters)
+        ),
         "dies": lambda: Safe(Scripted("dies", _dies), size),
     }
 
