@@ -47,7 +47,7 @@ class Chooser:
         bans = [rules.bans(s) for s in samplings]
         self.settings = Rows.of(samplings, bans, size, device)
         self.greedy = all(s.temperature == 0 for s in samplings)
-        if self.greedy:  # what only sharpens a law does not move its top
+        if self.greedy and rules.source is None:  # what only sharpens a law does not move its top
             for name in ("temperature", "top_k", "top_p", "min_p", "typical"):
                 self.settings.columns.pop(name, None)
         self.tops_of = [s.logprobs for s in samplings]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from jielong.base import noise
 from jielong.base.errors import UserError, WorkFailed
 from jielong.infer.core import Core
 from jielong.infer.generate import Record, generate
@@ -272,3 +273,9 @@ def test_where_a_text_cannot_run_past_the_context_it_is_said() -> None:
         streaming("rope", sinks=60)
     with pytest.raises(UserError, match="context is 64"):
         streaming("rope", None).submit(Request(text(1, 70), Sampling()))
+
+
+def test_a_source_gives_greedy_texts_their_one_outcome(model: Transformer) -> None:
+    requests = [Request(text(2, 9), Sampling(temperature=0, max_tokens=4, top_p=0.9))]
+    ((chance, ids),) = noise.enumerate_choices(lambda source: run(Core(model, source=source), requests)[0][0])
+    assert chance == 1.0 and ids == run(Core(model), requests)[0][0]
