@@ -160,7 +160,7 @@ def _lay(connection: sqlite3.Connection, vectors: Series, count: int) -> None:
     for block in vectors.blocks(count):
         done = min(len(block), max(0, len(graph) - place)) if old else 0
         if done < len(block):
-            graph.add(np.arange(place + done, place + len(block)), block[done:])
+            graph.add(np.arange(place + done, place + len(block)), block[done:], threads=1)  # in order: the same graph
         place += len(block)
     data = bytes(graph.save())
     pages = Series(connection, GRAPH, np.uint8)
