@@ -13,6 +13,8 @@ from jielong.cli.common import Common
 from jielong.cli.drawing import DRAWING, MODEL, Drawing, open_model
 from jielong.cli.form import Form, faithful
 from jielong.cli.guessing import GUESSING, Guessing, told
+from jielong.cli.parallel import SLOTS, Parallel, refuse, slots_of
+from jielong.cli.parallel import generate as in_passes
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
@@ -32,6 +34,7 @@ def generate(
     device: str = "auto",
     form: Form = FORM,
     guessing: Guessing = GUESSING,
+    slots: Parallel = SLOTS,
     drawing: Drawing = DRAWING,
     common: Common = Common(),
 ) -> None:
@@ -69,6 +72,13 @@ def generate(
         asked.append({"role": "user", "content": text})
     settings = {**drawing.settings(), "logprobs": logprobs}
     rule = form.rule()
+    said = slots_of(model)
+    if said is not None:
+        if rule is not None or logprobs or guessing != GUESSING:
+            raise UserError("all places are written at once here: leave out --logprobs, --draft and the form")
+        in_passes(talk, model, device, asked, n, drawing, slots, said)
+        return
+    refuse(slots)
     lm = open_model(model, device, guessing)
     if rule is not None and not form.faithful:
         settings["grammar"] = rule

@@ -30,6 +30,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "train tokenizer": ("jielong.cli.tokenizer:tokenizer", "Learn a vocabulary from text."),
     "train lm": ("jielong.cli.train:lm", "Pretrain a language model on text."),
     "train sft": ("jielong.cli.train:sft", "Fine-tune a language model on chats."),
+    "train parallel": ("jielong.cli.parallel:parallel", "Train a model that writes all places at once."),
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),
     "generate": ("jielong.cli.generate:generate", "Continue a text."),
     "score": ("jielong.cli.score:score", "Log-probabilities of texts under a model."),

@@ -101,7 +101,7 @@ def lm(
     vocab = vocab or prepare.default_vocab(prepare.bytes_of(specs))
     chosen = str(loaded.path) if loaded else tokenizer
     made = prepare.texts(specs, rows.validation, rows.seed, chosen, vocab, split_on)
-    shaped, settings = _settle(loaded, made, budget, rows, width, layers)
+    shaped, settings = settle(loaded, made, budget, rows, width, layers)
     train("lm", shaped, made, settings, specs, place, talk)
 
 
@@ -143,7 +143,7 @@ def sft(
     else:
         codec = loaded.codec
     made = prepare.chats(specs, rows.validation, rows.seed, codec)
-    shaped, settings = _settle(loaded, made, budget, rows, width, layers)
+    shaped, settings = settle(loaded, made, budget, rows, width, layers)
     train("sft", shaped, made, settings, specs, place, talk)
 
 
@@ -156,7 +156,7 @@ def _load(model: Path | None, place: Place) -> Loaded | None:
     return checkpoint.load(model, device.pick(place.device))
 
 
-def _settle(
+def settle(
     loaded: Loaded | None, made: Prepared, budget: Budget, rows: Rows, width: int, layers: int
 ) -> tuple[Transformer, Settings]:
     """The model (as given, or of the shape that the budget buys) and the settings of its run."""

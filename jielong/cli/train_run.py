@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -16,6 +18,7 @@ from jielong.cli.common import Common, going_on_with
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
     from jielong.nets.transformer import Transformer
+    from jielong.train.objective import Objective
     from jielong.train.prepare import Prepared
     from jielong.train.run import Work
     from jielong.train.settings import Settings
@@ -49,9 +52,12 @@ def talk_of(common: Common) -> Talk:
 
 
 def train(
-    name: str, model: Transformer, made: Prepared, settings: Settings, specs: list[str], place: Place, talk: Talk
-) -> None:
-    """Train `model` on what was `made` of `specs`, in the folder that `place` says; then write what people look at."""
+    name: str, model: Transformer, made: Prepared, settings: Settings, specs: list[str], place: Place, talk: Talk,
+    info: Mapping[str, Any] = MappingProxyType({}), objective: Callable[..., Objective] | None = None,
+) -> None:  # fmt: skip
+    """Train `model` on what was `made` of `specs`, in the folder that `place` says; then write what people look at.
+
+    `info` also goes into `jielong.json`; `objective` as in `run.Work`."""
     from jielong.base import device, files
     from jielong.base.plain import dumps
     from jielong.nets.config import to_json as config_json
@@ -65,7 +71,8 @@ def train(
         made.train,
         made.validation,
         settings,
-        {"name": name, "command": shlex.join(["jielong", *sys.argv[1:]]), "data_sources": specs},
+        {"name": name, "command": shlex.join(["jielong", *sys.argv[1:]]), "data_sources": specs, **info},
+        objective=objective,
     )
     out = place.out or Path("runs") / name
     about = {
@@ -132,4 +139,5 @@ def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, A
     talk.table(("measure", "value"), [(name, f"{value:.4f}") for name, value in figures.items()])
     talk.document({**about, "metrics": figures, "report": str(page)})
     chatty = work.info["name"] == "sft"
-    talk.next_command(f"jielong chat {out}" if chatty else f'jielong generate "..." --model {out}')
+    answers = " --chat" if work.info.get("parallel", {}).get("chats") else ""
+    talk.next_command(f"jielong chat {out}" if chatty else f'jielong generate "..." --model {out}{answers}')
