@@ -110,7 +110,8 @@ def report(
     lang: str = "en",
     common: Common = Common(),
 ) -> None:
-    """Write the pages of claims and results: HTML to --out, claims.md and results.md to --docs.
+    """Write the pages of claims and results: HTML to --out, claims.md and results.md to --docs. What is said in NAME.md
+    beside a result's NAME.json, such as why a bar was not reached, stands below its table.
 
     Parameters
     ----------
@@ -143,8 +144,9 @@ def report(
     wanted = {name: stored[name] for name in dict.fromkeys(names)} or stored
     written = write_pages(labs, wanted, out, lang, index=not names)
     if not names:
+        remarks = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
         atomic_write(docs / "claims.md", claims_markdown(labs, stored))
-        atomic_write(docs / "results.md", results_markdown(list(stored.values())))
+        atomic_write(docs / "results.md", results_markdown(list(stored.values()), remarks=remarks))
         written += [docs / "claims.md", docs / "results.md"]
     talk.answer("\n".join(str(path) for path in written))
     talk.document({"written": [str(path) for path in written], "next": "jielong lab list"})

@@ -69,13 +69,17 @@ def figures(result: Result) -> tuple[str, str, str]:
     return f"{row.name}: {estimate(row, unit)}", control, number(row.truth, unit)
 
 
-def results_markdown(results: Sequence[Result], root: Path | None = None) -> str:
-    """A section for every stored result: labs, benches, the scorecard and its bars."""
-    sections = [_section(result, stale(result, root)) for result in sorted(results, key=lambda r: r.name)]
+def results_markdown(
+    results: Sequence[Result], root: Path | None = None, remarks: Mapping[str, str] | None = None
+) -> str:  # fmt: skip
+    """A section for every stored result: labs, benches, the scorecard and its bars. `remarks` by a result's name: what
+    is said below its table, such as why a bar was not reached."""
+    ordered = sorted(results, key=lambda r: r.name)
+    sections = [_section(result, stale(result, root), (remarks or {}).get(result.name, "")) for result in ordered]
     return "\n".join([GENERATED, RESULTS_HEAD, *sections]).rstrip() + "\n"
 
 
-def _section(result: Result, changed: Sequence[str]) -> str:
+def _section(result: Result, changed: Sequence[str], remark: str) -> str:
     meta = result.meta
     lines = [f"## {_cell(result.title)}", ""]
     if meta.get("command"):
@@ -91,6 +95,7 @@ def _section(result: Result, changed: Sequence[str]) -> str:
         lines += [f"**stale**: {_changed(changed)}", ""]
     at_most = [str(name) for name in meta.get("at_most", [])]
     lines.append(_rows(result.rows, at_most))
+    lines += [remark.strip(), ""] if remark.strip() else []
     return "\n".join(lines)
 
 

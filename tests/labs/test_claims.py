@@ -129,3 +129,8 @@ def test_cards_and_pages(tmp_path: Path) -> None:
     assert "Claim a" in written[0].read_text() and "not reached" in written[1].read_text()
     only = write_pages([lab("a")], {"a": result("a", HELD)}, tmp_path / "one", index=False)
     assert [path.name for path in only] == ["a.html"]
+
+
+def test_a_remark_stands_below_its_table() -> None:
+    text = results_markdown([bars()], remarks={bars().name: "Why not more: memory.\n", "other": "unused"})
+    assert text.rstrip().endswith("|\n\nWhy not more: memory.") and "unused" not in text
