@@ -133,4 +133,4 @@ def test_cards_and_pages(tmp_path: Path) -> None:
 
 def test_a_remark_stands_below_its_table() -> None:
     text = results_markdown([bars()], remarks={bars().name: "Why not more: memory.\n", "other": "unused"})
-    assert text.rstrip().endswith("|\n\nWhy not more: memory.") and "unused" not in text
+    assert text.rstrip().endswith("|\n\n\nWhy not more: memory.") and "unused" not in text, text[-120:]
