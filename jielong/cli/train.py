@@ -151,9 +151,12 @@ def _load(model: Path | None, place: Place) -> Loaded | None:
     if model is None:
         return None
     from jielong.base import device
+    from jielong.infer import slots
     from jielong.nets import checkpoint
 
-    return checkpoint.load(model, device.pick(place.device))
+    loaded = checkpoint.load(model, device.pick(place.device))
+    slots.refuse(loaded.info, model)
+    return loaded
 
 
 def settle(

@@ -77,6 +77,12 @@ def marks_of(info: Mapping[str, Any], tokens: int, vocab: int) -> Marks | None:
     return marks
 
 
+def refuse(info: Mapping[str, Any], path: object) -> None:
+    """UserError for a checkpoint of slots, where a model is needed that writes one token after another."""
+    if info.get(INFO) is not None:
+        raise UserError(f"{path} writes all places at once: only jielong generate asks it, with --passes")
+
+
 @dataclass(frozen=True, eq=False)
 class Laid:
     """B rows side by side: ids (B, T) int64 with the mask in every slot, padded at the right; slots (B, N) int64, the

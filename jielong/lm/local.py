@@ -52,12 +52,11 @@ class Parts:
 
 def load(path: str | Path, *, device: str = "cpu", seed: int = 0, budget: Budget | None = None) -> Local:
     """The model in a checkpoint folder. UserError when there is none or it cannot be read."""
-    from jielong.infer.slots import INFO
+    from jielong.infer import slots
     from jielong.nets import checkpoint
 
     loaded = checkpoint.load(path, device=device)
-    if INFO in loaded.info:
-        raise UserError(f"{path} writes all places at once: only jielong generate asks it, with --passes")
+    slots.refuse(loaded.info, path)
     return Local(loaded, name=Path(path).name or str(path), seed=seed, budget=budget)
 
 

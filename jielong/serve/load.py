@@ -24,10 +24,12 @@ def open_service(
 
     Everything is in memory afterwards: the folder may change or vanish while it is being served.
     """
+    from jielong.infer import slots
     from jielong.infer.engine import Engine
     from jielong.nets import checkpoint
 
     loaded = checkpoint.load(path, device=device)
+    slots.refuse(loaded.info, path)
     engine = Engine(loaded.model, loaded.codec, mode=mode, streams=streams,
                     drafting=drafting and drafting(loaded.model, loaded.codec))  # fmt: skip
     return around(engine, loaded.model, loaded.codec, name or Path(path).name or str(path), limits)

@@ -45,7 +45,7 @@ def test_chats_answered_in_passes(objective: str, chats: Path, capsys: pytest.Ca
     draws = json.loads(out)["draws"]
     assert len(draws) == 3 and all(1 <= len(d["ids"]) <= 8 and d["reads"] <= 3 for d in draws)
     code, out, _ = run(capsys, *ask, "--passes", "2")
-    assert [d["ids"] for d in json.loads(out)["draws"]] == [draws[0]["ids"]]  # the first draws are the same however many are asked for
+    assert [d["ids"] for d in json.loads(out)["draws"]] == [draws[0]["ids"]]  # however many are asked for
     for way in ("mask-predict", "confident", "ancestral"):
         code, out, err = run(capsys, *ask, "--passes", "5", "--way", way)
         assert code == 0 and json.loads(out)["passes"] == {"way": way, "number": 5}, err
@@ -68,6 +68,9 @@ def test_text_and_wrong_uses(in_tmp: Path, chats: Path, capsys: pytest.CaptureFi
         (["generate", "3", "--model", "runs/parallel", "-n", "0"], "n is 0"),
         (["generate", "1 " * 300, "--model", "runs/parallel"], "no room"),
         (["score", "3", " and", "--model", "runs/parallel"], "jielong generate"),
+        (["chat", "runs/parallel", "-q"], "jielong generate"),
+        (["serve", "runs/parallel"], "jielong generate"),
+        (["train", "lm", text, "--model", "runs/parallel", "--steps", "2", "--out", "runs/d"], "jielong generate"),
         (["train", "parallel", text, "--text", *TINY[:-3], "--slots", "60", "--out", "runs/b"], "fewer --slots"),
         (["train", "parallel", text, "--text", *TINY[:-3], "--slots", "0", "--out", "runs/c"], "slots"),
         (["train", "parallel", text, "--text", *TINY], "runs/parallel exists"),
