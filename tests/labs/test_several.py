@@ -116,6 +116,7 @@ def at_once(**changes: float) -> dict[str, Any]:
     [
         ({}, 0.1, HELD),
         ({}, 1.2, PART),
+        ({}, 0.7, PART),
         ({"mixed, two, at-once": 0.005, "lead": -0.1}, 1.2, NOT_HELD),
         ({"right, one, at-once": 0.5}, 0.1, CONTROL_FAILED),
     ],
@@ -124,7 +125,7 @@ def test_verdicts_on_all_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any, changes: dict[str, float], ratio: float, told: str
 ) -> None:
     monkeypatch.setattr(all_at_once, "measure", lambda budget, seed, answers: at_once(**changes))
-    monkeypatch.setattr(all_at_once, "timed", lambda budget, seed: {f"time, {b}": [ratio] * 9 for b in (1, 8)})
+    monkeypatch.setattr(all_at_once, "timed", lambda budget, seed: {"time, 1": [ratio] * 9, "time, 8": [0.5] * 9})
     assert verdict(all_at_once.run(Budget(out=tmp_path, lab="all_at_once"))) == told
     if told == HELD:
         assert verdict(all_at_once.run(Budget(out=tmp_path / "one", seeds=(0,), lab="all_at_once"))) == ONE_SEED
