@@ -25,6 +25,9 @@ class Stats:
     queries: int = 0
     hits: int = 0
     preemptions: int = 0
+    drafts: int = 0
+    proposed: tuple[int, ...] = ()
+    accepted: tuple[int, ...] = (3, 1)
 
 
 class ScriptedEngine:
