@@ -79,3 +79,13 @@ def test_a_drafter_with_another_tokenizer_is_translated(folder: Path, tmp_path: 
     checkpoint.save(tmp_path / "other", Transformer(TransformerConfig(vocab=codec.size, **shape)), codec)
     loaded = checkpoint.load(folder)
     assert isinstance(named(str(tmp_path / "other"), loaded.model, loaded.codec), OtherTokenizer)
+
+
+def test_a_model_that_fills_slots_cannot_guess(folder: Path, tmp_path: Path) -> None:
+    from jielong.base.errors import UserError
+    from jielong.infer.draft.named import named
+
+    loaded = checkpoint.load(folder)
+    checkpoint.save(tmp_path / "slots", loaded.model, loaded.codec, info={"parallel": {"slots": 8}})
+    with pytest.raises(UserError, match="all places at once"):
+        named(str(tmp_path / "slots"), loaded.model, loaded.codec)

@@ -40,11 +40,13 @@ def named(name: str, model: Any, codec: Any) -> Drafter:
 
 def _folder(path: Path, model: Any, codec: Any) -> Drafter:
     """Another model; one with another tokenizer guesses in its own tokens, which are translated."""
+    from jielong.infer import slots
     from jielong.infer.draft.model import ModelDrafter
     from jielong.infer.draft.other_tokenizer import OtherTokenizer
     from jielong.nets import checkpoint
 
     loaded = checkpoint.load(path)
+    slots.refuse(loaded.info, path)
     if loaded.codec.fingerprint == codec.fingerprint:
         return ModelDrafter(loaded.model, model.config.vocab, name=path.name)
     own = ModelDrafter(loaded.model, loaded.model.config.vocab, name=path.name)
