@@ -210,8 +210,9 @@ def test_silent_progress_still_counts() -> None:
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 from jielong.base.talk import Talk
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background inherits that it is ignored
 talk = Talk()
 try:
     with talk.progress(1000, "train", "tokens") as progress:
