@@ -49,7 +49,7 @@ lint: .venv/.test
 # The benches run where their peers are installed.
 results: .venv/.test .venv-referees/.stamp
 	@.venv/bin/jielong lab run --all $(ARGS)
-	@for seed in 0 5; do \
+	@for seed in 0 6 7; do \
 	  .venv/bin/jielong demo --seed $$seed --out runs/results-$$seed --overwrite --store docs/results || exit 1; done
 	@.venv-referees/bin/jielong bench train --compiled --store docs/results
 	@.venv-referees/bin/jielong bench infer --store docs/results
