@@ -2,6 +2,7 @@
 
     .venv/bin/python scripts/measure.py          # some minutes: --help, import, the world's speed, tests, parity
     .venv/bin/python scripts/measure.py --quick  # without the fast tests as a whole
+    .venv/bin/python scripts/measure.py --schedules  # 10,000 of the scheduler instead: docs/results/schedules.json
 
 Parity with transformers runs in .venv-referees where `make referees` has made it, and is left out elsewhere.
 """
@@ -25,6 +26,7 @@ from jielong.labs import store
 
 ROOT = Path(__file__).resolve().parent.parent
 REPEATS = 5
+RESULTS = ROOT / "docs/results"
 
 
 def seconds(command: Sequence[str], repeats: int = REPEATS) -> list[float]:
@@ -86,8 +88,23 @@ def fast_tests() -> list[Row]:
     ]
 
 
+def schedules(count: int = 10_000) -> None:
+    """So many schedules of the scheduler, and exact bytes under some of them, kept by themselves."""
+    began, tests = time.monotonic(), "tests/infer/test_fuzz.py"
+    os.environ["JIELONG_SCHEDULES"] = str(count)
+    row = passed("no page lost or doubled, nobody starves, identical bytes", Path(sys.executable), [tests], tests)
+    assert row is not None
+    rows = (Row("schedules tried", count, None, 1, bar=10_000, unit="schedules"), row)
+    meta = store.origin("jielong.infer.core", command="python scripts/measure.py --schedules",
+                        minutes=(time.monotonic() - began) / 60, mode="exact")  # fmt: skip
+    print(store.save(Result("schedules", "The scheduler under random schedules", rows, meta=meta), RESULTS))
+    print(f"{row.name}: {row.estimate:.3g} of {row.n} tests")
+
+
 def main() -> None:
     """Measure and store."""
+    if "--schedules" in sys.argv[1:]:
+        return schedules()
     began = time.monotonic()
     here, referees = Path(sys.executable), ROOT / ".venv-referees/bin/python"
     same = ["tests/train/test_loop.py", "-k", "same_seed or resumed or kill or ctrl_c or two_processes or accumulated"]
@@ -115,7 +132,7 @@ def main() -> None:
         tuple(row for row in rows if row),
         meta={**meta, "at_most": at_most},
     )
-    print(store.save(made, ROOT / "docs/results"))
+    print(store.save(made, RESULTS))
     for row in made.rows:
         print(f"{row.name}: {row.estimate:.3g} {row.unit} (bar {row.bar}) {row.note}")
 

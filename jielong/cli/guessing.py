@@ -49,8 +49,11 @@ def told(drafting: Drafting | None) -> dict[str, Any]:
     """What became of the guesses, as JSON values; empty where nobody guessed."""
     if drafting is None:
         return {}
+    from jielong.infer.draft.control import Controller
+
     tally = drafting.tally
     return {
         "drafts": tally.steps, "tokens_a_draft": tally.tokens / tally.steps if tally.steps else None,
         "proposed": tally.proposed, "accepted": tally.accepted, "reasons": drafting.reasons,
+        "promised": drafting.guess.speedup() if isinstance(drafting.guess, Controller) else None,
     }  # fmt: skip

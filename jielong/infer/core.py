@@ -138,7 +138,11 @@ class Core:
         if not work:
             return []
         due = self.feeding.feed(work)
-        logits = self.runner.step(due.feed)
+        if self.drafting is not None and self.drafting.watches:
+            logits, hidden_ND = self.runner.look(due.feed)
+            self.drafting.saw(self, dict(work), due.order, hidden_ND)
+        else:
+            logits = self.runner.step(due.feed)
         for row, first, size in due.echoed:
             coming = row.text[row.read + 1 : row.read + 1 + size]
             _note(row, logits[first : first + len(coming)], coming)

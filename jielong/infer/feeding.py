@@ -21,11 +21,12 @@ from jielong.nets.pages import SIZE
 class Due:
     """A feed, and whose logits come of it. `ready`: rows whose next token can be chosen, and where among the wanted
     their logits begin (one place, and one more for each guess); `echoed`: (row, where, how many) of prompts that are
-    reported."""
+    reported; `order`: the rows, and where among the tokens each one's begin."""
 
     feed: Feed
     ready: list[tuple[Row, int]]
     echoed: list[tuple[Row, int, int]]
+    order: list[tuple[Row, int]]
 
 
 class Feeding:
@@ -46,6 +47,7 @@ class Feeding:
         wanted: list[int] = []
         ready: list[tuple[Row, int]] = []
         echoed: list[tuple[Row, int, int]] = []
+        order: list[tuple[Row, int]] = []
         start = 0
         for width, rows in sorted(widths.items()):
             dummy = self.runner.tiled and len(work) == 1 and width == 1  # one row alone is multiplied otherwise
@@ -60,6 +62,7 @@ class Feeding:
             parts.append(np.stack([ids, positions, slots]))
             flat = torch.from_numpy(table).view(-1).to(self.runner.device)
             groups.append(Group(start, len(rows) + dummy, width, flat, tuple(row.number for row in rows)))
+            order += [(row, start + i * width) for i, row in enumerate(rows)]
             for i, row in enumerate(rows):
                 last, whole = start + (i + 1) * width - 1, len(row.text) - row.read == width
                 if row.report is not None and row.read < len(row.request.prompt):
@@ -74,7 +77,7 @@ class Feeding:
         ids_N, positions_N, slots_N = torch.from_numpy(parts[0] if len(parts) == 1 else np.hstack(parts)).to(device)
         wanted_R = torch.tensor(wanted, dtype=torch.long, device=device)
         texts = () if self.runner.keeps else tuple(row.text for width in sorted(widths) for row in widths[width])
-        return Due(Feed(ids_N, positions_N, slots_N, tuple(groups), wanted_R, texts), ready, echoed)
+        return Due(Feed(ids_N, positions_N, slots_N, tuple(groups), wanted_R, texts), ready, echoed, order)
 
     def _table(self, rows: list[Row], dummy: bool = False) -> np.ndarray:
         """The rows' tables below each other, filled up with page 0."""

@@ -38,6 +38,10 @@ class Runner(Protocol):
         """Logits (R, V) of the wanted tokens, float32."""
         ...
 
+    def look(self, feed: Feed) -> tuple[Tensor, Tensor]:
+        """The same, and the stream after the last norm, (N, D) float32 of all tokens."""
+        ...
+
     def copy(self, sources: list[int], targets: list[int]) -> None:
         """Copy pages."""
         ...
@@ -127,6 +131,10 @@ class Written(Paged):
         with torch.inference_mode():
             return self.decoder.step(feed, self.pages)
 
+    def look(self, feed: Feed) -> tuple[Tensor, Tensor]:
+        with torch.inference_mode():
+            return self.decoder.look(feed, self.pages)
+
     def turn(self, pages: list[int], back: int) -> None:
         with torch.inference_mode():
             self.decoder.turn(self.pages, pages, back)
@@ -144,8 +152,11 @@ class Plain(Paged):
         super().__init__(pages)
         self.model, self.tap = model, tap
 
-    @torch.no_grad()
     def step(self, feed: Feed) -> Tensor:
+        return self.look(feed)[0]
+
+    @torch.no_grad()
+    def look(self, feed: Feed) -> tuple[Tensor, Tensor]:
         hidden, places, numbers = [], [], []
         for group in feed.groups:
             span = slice(group.start, group.stop)
@@ -155,14 +166,15 @@ class Plain(Paged):
             hidden.append(self.model.hidden(ids, cache=view, **taps).flatten(0, 1))
             places.append(feed.positions[span])
             numbers += [n for n in group.numbers for _ in range(group.width)]
-        wanted = torch.cat(hidden)[feed.wanted][:, None]
+        hidden_ND = torch.cat(hidden)
+        wanted = hidden_ND[feed.wanted][:, None]
         logits: Tensor = self.model.logits(wanted)
         if self.tap is not None and self.tap.wants("logits"):
             from jielong.nets.tap import Where
 
             rows = torch.tensor(numbers, device=wanted.device)[feed.wanted]
             logits = self.tap("logits", logits, Where(torch.cat(places)[feed.wanted][:, None], rows))
-        return logits[:, 0].float()
+        return logits[:, 0].float(), hidden_ND.float()
 
 
 class _View:
@@ -210,6 +222,9 @@ class Recompute:
         owners = [row for g, first in zip(feed.groups, _firsts(feed.groups)) for row in _rows(g, first)]
         rows = torch.tensor(owners, device=self.device)[feed.wanted]
         return logits[rows, feed.positions[feed.wanted]].float()
+
+    def look(self, feed: Feed) -> tuple[Tensor, Tensor]:
+        raise UserError("this model reads its text anew: there is no stream to look at")
 
     def copy(self, sources: list[int], targets: list[int]) -> None:
         pass  # there is nothing to copy

@@ -97,7 +97,13 @@ class Decoder:
     @torch.no_grad()
     def step(self, feed: Feed, pages: Pages) -> Tensor:
         """Logits (R, V) of the wanted tokens; keys and values of all tokens are stored in `pages`."""
-        return self.logits(self.hidden(feed, pages).index_select(0, feed.wanted))
+        return self.look(feed, pages)[0]
+
+    @torch.no_grad()
+    def look(self, feed: Feed, pages: Pages) -> tuple[Tensor, Tensor]:
+        """The same, and the stream after the last norm (N, D). In exact mode a feed has two tokens or more."""
+        hidden = self._hidden(feed, pages)
+        return self.logits(hidden.index_select(0, feed.wanted)), hidden
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
         """(R, D) -> (R, V)."""
@@ -107,9 +113,7 @@ class Decoder:
         cap = self.config.softcap
         return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
-    @torch.no_grad()
-    def hidden(self, feed: Feed, pages: Pages) -> Tensor:
-        """The stream after the last norm, (N, D). In exact mode a feed has two tokens or more."""
+    def _hidden(self, feed: Feed, pages: Pages) -> Tensor:
         x = F.embedding(feed.ids, self.embed)
         if self.config.embed_scale != 1.0:
             x = x * self.config.embed_scale

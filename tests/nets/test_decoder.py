@@ -62,8 +62,9 @@ class Reader:
         shuffled = torch.randperm(rows * self.each, generator=torch.Generator().manual_seed(2)) + 1
         self.tables = shuffled.view(rows, self.each)
         self.read = [0] * rows
+        self.looks = False  # at the stream as well
 
-    def feed(self, pieces: dict[int, list[int]], tile: int = 1) -> torch.Tensor:
+    def feed(self, pieces: dict[int, list[int]], tile: int = 1) -> Any:
         """Logits of every token of the pieces, which are grouped by length."""
         groups, ids, positions, slots = [], [], [], []
         for width in sorted({len(p) for p in pieces.values()}):
@@ -80,7 +81,7 @@ class Reader:
                 self.read[row] += width
         every = torch.arange(len(ids))
         feed = Feed(torch.tensor(ids), torch.tensor(positions), torch.tensor(slots), tuple(groups), every)
-        return self.decoder.step(feed, self.pages)
+        return self.decoder.look(feed, self.pages) if self.looks else self.decoder.step(feed, self.pages)
 
 
 def compiled(model: Transformer) -> NativeDecoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import subprocess
@@ -105,8 +106,25 @@ def test_the_stream_after_the_last_norm_and_a_cache_that_moves() -> None:
     for _ in range(2):  # the second time in other pages
         reader = Reader(decoder, 1)
         assert torch.allclose(reader.feed({0: ids[0].tolist()}), logits[0], atol=2e-4)
-    reader.read, decoder.step = [0], decoder.hidden  # type: ignore[method-assign]
-    torch.testing.assert_close(reader.feed({0: ids[0].tolist()}), hidden[0], atol=1e-4, rtol=1e-4)
+    reader.read, reader.looks = [0], True
+    found, stream = reader.feed({0: ids[0].tolist()})
+    torch.testing.assert_close(found, logits[0], atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(stream, hidden[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [32, 8])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_does_not_come_out_as_one(bits: int, bad: float) -> None:
+    """One token's embedding is broken: all places of its row say so, the other rows are as without it."""
+    model = random_model({"tied": False})
+    if bits == 8:
+        quant.quantise(model, 8)
+    ids = [[1, 2, 3], [4, 39, 5], [6, 7, 8]]
+    whole = Reader(compiled(model), 3).feed(dict(enumerate(ids)))
+    model.embed.data[39] = bad
+    broken = Reader(compiled(model), 3).feed(dict(enumerate(ids)))
+    assert torch.equal(broken[:3], whole[:3]) and torch.equal(broken[6:], whole[6:])
+    assert whole.isfinite().all() and broken[3:6].isnan().all()
 
 
 def test_what_it_does_not_know_is_left_to_the_other() -> None:

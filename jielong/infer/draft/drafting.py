@@ -22,6 +22,7 @@ from jielong.infer.draft import along, loop
 from jielong.infer.draft.control import Controller
 from jielong.infer.draft.paired import paired
 from jielong.infer.draft.safely import Safe
+from jielong.infer.draft.several import watch
 from jielong.infer.draft.types import PLACE, Choose, Draft, Drafter, Draws, Floats, Proposal, Verify
 from jielong.infer.draft.verify import coupled
 from jielong.infer.schedule import Row, Work
@@ -86,12 +87,10 @@ class Drafting:
         self.asked = sum(n > 0 for n in most)
         if not self.asked:
             return
-        if self.safe is None:
-            self.safe = Safe(self.drafter, core.vocab or 1 << 31, self.seconds)
         draws: Draws = partial(_draws, core)
         if self.verify is None and core.rules.source is None:  # guesses by the number that will decide
             draws = paired(draws)
-        proposals = self.safe.propose(rows, most, draws)
+        proposals = self._guarded(core).propose(rows, most, draws)
         for row, proposal in zip(rows, proposals):
             draft = _first(proposal)
             if draft.tokens:
@@ -99,6 +98,16 @@ class Drafting:
                 row.guesses = len(draft.tokens)
                 self.drafts[row] = draft
         self.took = time.perf_counter() - began
+
+    @property
+    def watches(self) -> bool:
+        """Whether the drafter is to see the model's stream."""
+        return watch([self.drafter])
+
+    def saw(self, core: Core, widths: dict[Row, int], order: Sequence[tuple[Row, int]], hidden_ND: Tensor) -> None:
+        """The drafter is shown the stream of all that is read in this step."""
+        rows = [row for row, _ in order]
+        self._guarded(core).saw(rows, [hidden_ND[first : first + widths[row]] for row, first in order])
 
     def watch(self, work: Sequence[Work], seconds: float) -> None:
         """After a step, which took so long in all."""
@@ -113,6 +122,11 @@ class Drafting:
         self.drafts.pop(row, None)
         if self.safe is not None:
             self.safe.forget(row)
+
+    def _guarded(self, core: Core) -> Safe:
+        if self.safe is None:
+            self.safe = Safe(self.drafter, core.vocab or 1 << 31, self.seconds)
+        return self.safe
 
     def _most(self, row: Row, room: int) -> int:
         return self.guess(row, room) if isinstance(self.guess, Controller) else min(self.guess, room)

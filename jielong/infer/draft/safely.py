@@ -66,6 +66,17 @@ class Safe:
             with suppress(Exception):
                 self._call(lambda: self.drafter.forget(row))
 
+    def saw(self, rows: Sequence[Row], hidden: Sequence[Any]) -> None:
+        """The model's stream, for a drafter that watches it."""
+        if self.over:
+            return
+        try:
+            self._call(lambda: self.drafter.saw(rows, hidden))  # type: ignore[attr-defined]
+        except _Stalled:
+            pass
+        except Exception as error:  # somebody else's code
+            self._failed(error, rows)
+
     def _failed(self, error: Exception, rows: Sequence[Row]) -> None:
         """What it knew of these rows may be half made: it begins anew with them, a few times."""
         lines = str(error).split("\n")

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from jielong.infer.draft.types import Choose, Draft, Drafter, Draws, Floats, Proposal
+from jielong.infer.draft.types import Choose, Draft, Drafter, Draws, Floats, Proposal, Watcher
 from jielong.infer.schedule import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEPT = 0.9  # of what was measured before, at each new draft
 TRUST = 4.0  # guesses of a row that count as much as all rows' acceptance
@@ -76,6 +79,13 @@ class BestOf:
         for drafter in self.drafters:
             drafter.forget(row)
 
+    @property
+    def watches(self) -> bool:
+        return watch(self.drafters)
+
+    def saw(self, rows: Sequence[Row], hidden: Sequence[Tensor]) -> None:
+        show(self.drafters, rows, hidden)
+
     def propose(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> list[Draft]:
         """One draft a row."""
         asked = [i for i, k in enumerate(most) if k > 0]
@@ -134,6 +144,13 @@ class AllOf:
         for drafter in self.drafters:
             drafter.forget(row)
 
+    @property
+    def watches(self) -> bool:
+        return watch(self.drafters)
+
+    def saw(self, rows: Sequence[Row], hidden: Sequence[Tensor]) -> None:
+        show(self.drafters, rows, hidden)
+
     def propose(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> list[list[Draft]]:
         """The drafts of each row in the drafters' order, without empty ones."""
         out: list[list[Draft]] = [[] for _ in rows]
@@ -142,6 +159,18 @@ class AllOf:
                 given = [proposal] if isinstance(proposal, Draft) else proposal
                 drafts += [draft for draft in given if draft.tokens]
         return out
+
+
+def watch(drafters: Sequence[Drafter]) -> bool:
+    """Whether one of them is to see the model's stream."""
+    return any(getattr(drafter, "watches", False) for drafter in drafters)
+
+
+def show(drafters: Sequence[Drafter], rows: Sequence[Row], hidden: Sequence[Tensor]) -> None:
+    """The model's stream, for those that watch it."""
+    for drafter in drafters:
+        if getattr(drafter, "watches", False):
+            cast(Watcher, drafter).saw(rows, hidden)
 
 
 def numbered(source: Draws, number: int) -> Draws:

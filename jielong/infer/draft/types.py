@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from jielong.infer.schedule import Row
 
 Floats = NDArray[np.float64]
@@ -80,6 +82,21 @@ class Drafter(Protocol):
 
     def forget(self, row: Row) -> None:
         """The row is over."""
+        ...
+
+
+class Watcher(Drafter, Protocol):
+    """A drafter that guesses from the model's own stream."""
+
+    @property
+    def watches(self) -> bool:
+        """Whether it is to be shown: True. (Those that stand before others say whether any of these watches.)"""
+        ...
+
+    def saw(self, rows: Sequence[Row], hidden: Sequence[Tensor]) -> None:
+        """The model has just read W tokens of each row from `row.text[row.read]` on; hidden (W, D) float32 is its
+        stream there after the last norm. Guesses among these tokens may be taken back; what stood in the cache already
+        (a shared beginning) is not shown."""
         ...
 
 

@@ -112,30 +112,32 @@ class NativeDecoder:
 
     def step(self, feed: Feed, pages: Pages) -> Tensor:
         """Logits (R, V) of the wanted tokens; keys and values of all tokens are stored in `pages`."""
-        logits = torch.empty(len(feed.wanted), self.config.vocab)
-        self._run(feed, pages, wanted=feed.wanted.data_ptr(), wanted_count=len(logits), logits=logits.data_ptr())
-        return logits
+        return self._run(feed, pages, None)
 
-    def hidden(self, feed: Feed, pages: Pages) -> Tensor:
-        """The stream after the last norm, (N, D)."""
+    def look(self, feed: Feed, pages: Pages) -> tuple[Tensor, Tensor]:
+        """The same, and the stream after the last norm (N, D)."""
         hidden = torch.empty(len(feed.ids), self.config.dim)
-        self._run(feed, pages, hidden=hidden.data_ptr())
-        return hidden
+        return self._run(feed, pages, hidden), hidden
 
     def turn(self, pages: Pages, moved: list[int], back: int) -> None:
         """Turn the keys in some pages to positions `back` earlier."""
         layout.turn_back(self.config, self.turns, pages, moved, back)
 
-    def _run(self, feed: Feed, pages: Pages, **wanted: Any) -> None:
+    def _run(self, feed: Feed, pages: Pages, hidden: Tensor | None) -> Tensor:
         if pages is not self.pages:
             self._point(pages)
-        each = (Group(g.start, g.rows, g.width, len(g.table) // g.rows, g.table.data_ptr()) for g in feed.groups)
+        logits = torch.empty(len(feed.wanted), self.config.vocab)
+        tables = [g.table.contiguous() for g in feed.groups]
+        each = (Group(g.start, g.rows, g.width, len(table) // g.rows, table.data_ptr())
+                for g, table in zip(feed.groups, tables))  # fmt: skip
         groups = (Group * len(feed.groups))(*each)
         fed = Fed(
             groups=ctypes.addressof(groups), groups_count=len(groups), tokens=len(feed.ids), ids=feed.ids.data_ptr(),
-            positions=feed.positions.data_ptr(), slots=feed.slots.data_ptr(), **wanted,
+            positions=feed.positions.data_ptr(), slots=feed.slots.data_ptr(), wanted=feed.wanted.data_ptr(),
+            hidden=None if hidden is None else hidden.data_ptr(), wanted_count=len(logits), logits=logits.data_ptr(),
         )  # fmt: skip
         self.library.jielong_step(ctypes.byref(self.model), ctypes.byref(fed), c_int32(torch.get_num_threads()))
+        return logits
 
     def _point(self, pages: Pages) -> None:
         """From now on, the cache lies there."""

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #ifdef __AVX512VNNI__
@@ -11,9 +12,9 @@
 
 #include "vectors.h"
 
-constexpr int PANEL = 2 * V;         // columns of a matrix that lie side by side
+constexpr int PANEL = 2 * V;          // columns of a matrix that lie side by side
 constexpr int AHEAD = 32;             // inputs ahead of which weights are fetched
-constexpr int ROWS = REGISTERS / 2;  // rows of a product that are summed at once
+constexpr int ROWS = REGISTERS / 2;   // rows of a product that are summed at once
 
 struct Norm { const float *weight, *bias; float eps; };  // no weight: no norm; no bias: RMS
 struct Matrix { const void *packed; const float *bias, *scales; const int32_t *sums; int64_t n, k; };  // scales: int8
@@ -153,10 +154,15 @@ void multiply(Me &me, const Matrix &matrix, const float *x, int64_t rows, float 
             vec most{};
             for (int64_t i = 0; i < k; i += V) {
                 vec value = some(from + i, k - i), size = value < vec{} ? -value : value;
-                most = size > most ? size : most;
+                most = size > most || size != size ? size : most;
             }
-            float largest = 1e-12f;
-            for (int i = 0; i < V; ++i) largest = std::max(largest, most[i]);
+            const float found = greatest(reinterpret_cast<const float *>(&most), V);
+            if (!std::isfinite(found)) {  // what is no number must not come out as one
+                std::fill_n(me.bytes.data() + row * wide, wide, 128);
+                me.scales[row] = std::numeric_limits<float>::quiet_NaN();
+                continue;
+            }
+            const float largest = std::max(found, 1e-12f);
             const float unit = 127.0f / largest;
             uint8_t *to = me.bytes.data() + row * wide;
             for (int64_t i = 0; i < k; ++i) to[i] = static_cast<uint8_t>(static_cast<int>(128.5f + from[i] * unit));
