@@ -79,7 +79,17 @@ class NextToken:
 
 
 def nats(model: Transformer, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, float, Tensor]:
-    """Summed loss, number of trained targets, and the losses one by one, of a packed batch.
+    """Summed loss, number of trained targets, and the losses one by one, of a packed batch."""
+    hidden = stream(model, batch, dtype)
+    targets = torch.from_numpy(batch.targets).to(model.device).flatten()
+    total, losses = ops.next_token_loss(
+        hidden.flatten(0, 1), model.head_weight, targets, model.head_bias, model.config.softcap
+    )
+    return total, float(batch.trained), losses
+
+
+def stream(model: Transformer, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """The model's stream over a packed batch, (B, T, D).
 
     Rotary and relative positions only see distances, so they need not restart with each document; attention
     never crosses documents either way.
@@ -89,14 +99,9 @@ def nats(model: Transformer, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, 
     placed = model.config.position in PLACED
     positions = torch.from_numpy(batch.positions).to(device).long() if placed else None
     single = bool((batch.documents == 0).all())
-    hidden = model.hidden(
+    return model.hidden(
         torch.from_numpy(batch.ids).to(device),
         positions=positions,
         documents=None if single else documents,
         dtype=dtype if dtype != model.embed.dtype else None,
     )
-    targets = torch.from_numpy(batch.targets).to(device).flatten()
-    total, losses = ops.next_token_loss(
-        hidden.flatten(0, 1), model.head_weight, targets, model.head_bias, model.config.softcap
-    )
-    return total, float(batch.trained), losses

@@ -148,7 +148,7 @@ def _train(
     device.keep_memory()
     where = str(work.model.device)
     dtype = arithmetic(settings, where)
-    objective = work.objective(work, dtype) if work.objective else _next_token(work, dtype, talk)
+    objective = work.objective(work, dtype) if work.objective else next_token(work, dtype, talk)
     rates = Rates(settings.matrix_rate, settings.other_rate, settings.weight_decay)
     course = Course(
         settings.length,
@@ -188,7 +188,8 @@ def _train(
         return loop.run(objective, course, folder, talk, label, save, state, track, flops, rate)
 
 
-def _next_token(work: Work, dtype: torch.dtype, talk: Talk) -> NextToken:
+def next_token(work: Work, dtype: torch.dtype, talk: Talk | None = None) -> NextToken:
+    """To predict the next token of this work's rows."""
     settings = work.settings
     table = byte_lengths(work.codec)
     packer = Packer(work.train, settings.context, settings.batch, settings.seed, table)
@@ -197,7 +198,7 @@ def _next_token(work: Work, dtype: torch.dtype, talk: Talk) -> NextToken:
         name: Packer(tokens, settings.context, settings.batch, 0, table, whole=True)
         for name, tokens in work.kinds.items()
     }
-    if rank() == 0 and (line := too_long([packer, held], work.model.config.context)):
+    if talk is not None and rank() == 0 and (line := too_long([packer, held], work.model.config.context)):
         talk.warn(line)
     return NextToken(work.model, packer, held, settings.accumulate, dtype, kinds)
 
