@@ -137,7 +137,8 @@ class Core:
         work = self.scheduler.plan()
         if not work:
             return []
-        due = self.feeding.feed(work)
+        branches = self.drafting.fork(self, work) if self.drafting is not None else []
+        due = self.feeding.feed([*work, *branches])
         if self.drafting is not None and self.drafting.watches:
             logits, hidden_ND = self.runner.look(due.feed)
             self.drafting.saw(self, dict(work), due.order, hidden_ND)
@@ -171,10 +172,10 @@ class Core:
                         self.runner.copy(*([source], [copy]) if copy else ([], []))
                         firsts[twin] = first
         silent = [Token(row, None, reason="length") for row in firsts if row.limit == 0]
-        rows = [row for row in firsts if row.limit > 0]
+        rows = [row for row in firsts if row.limit > 0 and row.trunk is None]
         if self.drafting is None or not any(row.guesses for row in rows):
             return silent + self.choose(rows, logits_RV, [firsts[row] for row in rows])
-        return silent + self.drafting.settle(self, rows, logits_RV, [firsts[row] for row in rows])
+        return silent + self.drafting.settle(self, rows, logits_RV, firsts)
 
     def choose(self, rows: list[Row], logits_RV: Tensor, places: list[int]) -> list[Token]:
         """A token for each of these rows, from the logits in these places."""

@@ -37,6 +37,7 @@ class Row:
     counts: Any = None  # what penalties need to know
     report: Any = None  # log-probabilities of the prompt, while it is echoed
     guesses: int = 0  # tokens at the end of the text that only a draft holds for likely: a step verifies them
+    trunk: Row | None = None  # of a branch, which holds another draft for one step: the row that it is a branch of
 
     def __post_init__(self) -> None:
         self.text = list(self.request.prompt)

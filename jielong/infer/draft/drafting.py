@@ -9,8 +9,8 @@ written one by one as ever, as long as they are those that were guessed.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,14 @@ import numpy as np
 
 from jielong.base import noise
 from jielong.infer.choose import Chooser, Token
-from jielong.infer.draft import along, loop
+from jielong.infer.draft import along, branches, loop
+from jielong.infer.draft.branches import Path
 from jielong.infer.draft.control import Controller
 from jielong.infer.draft.paired import paired
 from jielong.infer.draft.safely import Safe
 from jielong.infer.draft.several import watch
-from jielong.infer.draft.types import PLACE, Choose, Draft, Drafter, Draws, Floats, Proposal, Verify
-from jielong.infer.draft.verify import coupled
+from jielong.infer.draft.types import PLACE, Choose, Draft, Drafter, Draws, Floats, Laws, Verify
+from jielong.infer.draft.verify import coupled, multi
 from jielong.infer.schedule import Row, Work
 
 if TYPE_CHECKING:
@@ -56,15 +57,18 @@ class Drafting:
     """`verify` None: the model's own choice at each place, by the number that plain sampling uses there, as long as it
     is what was guessed (`verify.coupled`): the same text as without drafts, in exact mode to the bit. Else a function
     of `verify` that accepts more and keeps the law only; greedy rows are always verified the first way. `guess`: how
-    many guesses a row gets in a step, or a `Controller` that finds out. Of several drafts of a row the first is read. A
-    drafter that fails, or takes longer than `seconds`, costs its guesses only; `reasons` says why.
+    many guesses a row gets in a step, or a `Controller` that finds out. Several drafts of a row are read side by side
+    (`branches`) for None and `verify.multi`; other functions look at the first only. A drafter that fails, or takes
+    longer than `seconds`, costs its guesses only; `reasons` says why.
     """
 
     def __init__(self, drafter: Drafter, verify: Verify | None = None, guess: int | Controller = 4,
                  seconds: float | None = None) -> None:  # fmt: skip
         self.drafter, self.guess, self.seconds = drafter, guess, seconds
         self.verify = None if verify is coupled else verify
-        self.drafts: dict[Row, Draft] = {}
+        self.drafts: dict[Row, Draft] = {}  # of this step
+        self.others: dict[Row, tuple[int, list[Draft]]] = {}  # further ones, and how long they could have been
+        self.branches: dict[Row, list[Path]] = {}  # those that are read beside it
         self.results: list[tuple[Row, int, int]] = []  # of this step: guesses, and how many stayed
         self.asked, self.took, self.awake = 0, 0.0, True  # rows asked for guesses, seconds of guessing
         self.tally = Tally()
@@ -77,7 +81,7 @@ class Drafting:
 
     def propose(self, core: Core) -> None:
         """Guesses for the rows that go on by one token; they stand in their texts from now on."""
-        self.asked, self.results, self.took = 0, [], 0.0
+        self.asked, self.results, self.took, self.others = 0, [], 0.0, {}
         self.awake = not isinstance(self.guess, Controller) or self.guess.awake()
         if not self.awake:
             return
@@ -91,12 +95,14 @@ class Drafting:
         if self.verify is None and core.rules.source is None:  # guesses by the number that will decide
             draws = paired(draws)
         proposals = self._guarded(core).propose(rows, most, draws)
-        for row, proposal in zip(rows, proposals):
-            draft = _first(proposal)
-            if draft.tokens:
-                row.text += draft.tokens
-                row.guesses = len(draft.tokens)
-                self.drafts[row] = draft
+        for row, proposal, n in zip(rows, proposals, most):
+            first, *others = [proposal] if isinstance(proposal, Draft) else branches.different(proposal)
+            if first.tokens:
+                row.text += first.tokens
+                row.guesses = len(first.tokens)
+                self.drafts[row] = first
+                if others and (self.verify in (None, multi) or row.request.sampling.temperature == 0):
+                    self.others[row] = (n, others)
         self.took = time.perf_counter() - began
 
     @property
@@ -106,8 +112,9 @@ class Drafting:
 
     def saw(self, core: Core, widths: dict[Row, int], order: Sequence[tuple[Row, int]], hidden_ND: Tensor) -> None:
         """The drafter is shown the stream of all that is read in this step."""
-        rows = [row for row, _ in order]
-        self._guarded(core).saw(rows, [hidden_ND[first : first + widths[row]] for row, first in order])
+        order = [(row, first) for row, first in order if row.trunk is None]
+        shown = [hidden_ND[first : first + widths[row]] for row, first in order]
+        self._guarded(core).saw([row for row, _ in order], shown)
 
     def watch(self, work: Sequence[Work], seconds: float) -> None:
         """After a step, which took so long in all."""
@@ -131,45 +138,84 @@ class Drafting:
     def _most(self, row: Row, room: int) -> int:
         return self.guess(row, room) if isinstance(self.guess, Controller) else min(self.guess, room)
 
-    def settle(self, core: Core, rows: list[Row], logits_RV: Tensor, places: list[int]) -> list[Token]:
+    def fork(self, core: Core, work: Sequence[Work]) -> list[Work]:
+        """The other drafts of the rows that are fed their first one whole, as far as this step has room for them."""
+        self.branches, spare = {}, core.scheduler.chunk - sum(width for _, width in work)
+        for row, width in work if self.others else ():
+            if row.guesses and width == row.unread and row in self.others:
+                most, drafts = self.others[row]
+                self.branches[row] = branches.fork(core, row, drafts, most, spare)
+                spare -= (1 + most) * len(self.branches[row])
+        self.others = {}
+        return [branch for paths in self.branches.values() for branch in branches.works(paths)]
+
+    def settle(self, core: Core, rows: list[Row], logits_RV: Tensor, places: Mapping[Row, int]) -> list[Token]:
         """Tokens of these rows: those guesses that hold, and one more."""
-        guesses = {row: row.retract() for row in rows}
-        drafted = [row for row in rows if guesses[row]]
-        before = {row: len(row.text) for row in drafted}
+        paths = {row: self._paths(row, places) for row in rows}
+        before = {row: len(row.text) for row in rows}
+        drafted = [row for row in rows if paths[row][0].draft.tokens]
         judged = [row for row in drafted if self.verify is not None and row.request.sampling.temperature > 0]
         tokens: list[Token] = []
-        alive = [(row, place) for row, place in zip(rows, places) if row not in judged]
+        alive = {row: paths[row] for row in rows if row not in judged}
         while alive:  # the rows' next places, together
-            new = core.choose([row for row, _ in alive], logits_RV, [place for _, place in alive])
+            next_ = [found[0].place + len(row.text) - before[row] for row, found in alive.items()]
+            new = core.choose(list(alive), logits_RV, next_)
             tokens += new
-            held = [_holds(token, guesses[row], before.get(row, 0)) for (row, _), token in zip(alive, new)]
-            alive = [(row, place + 1) for (row, place), holds in zip(alive, held) if holds]
+            alive = {t.row: held for t in new if (held := _held(t, alive[t.row], before[t.row]))}
         for row in judged:
-            place = places[rows.index(row)]
-            logits_PV = logits_RV[place : place + 1 + len(guesses[row])]
-            tokens += self._judge(core, row, guesses[row], logits_PV)
+            tokens += self._judge(core, row, paths[row], logits_RV)
         for row in drafted:
-            came = row.text[before[row] :]
-            stayed = _agree(guesses[row], came)
-            self.tally.note(len(guesses[row]), stayed, len(came))
-            self.results.append((row, len(guesses[row]), stayed))
-            self.drafts.pop(row)
-            core.scheduler.crop(row, min(row.read, len(row.text) - 1))
+            self._close(core, row, paths[row], row.text[before[row] :])
+        for found in self.branches.values():
+            branches.drop(core, found)
+        self.branches = {}
         return tokens
 
-    def _judge(self, core: Core, row: Row, guesses: list[int], logits_PV: Tensor) -> list[Token]:
+    def _paths(self, row: Row, places: Mapping[Row, int]) -> list[Path]:
+        """A row's drafts as they were read, the first of them first; an empty one where there is none."""
+        draft = self.drafts.pop(row, Draft())
+        first = Draft() if not row.retract() else draft
+        others = [replace(path, place=places[path.row]) for path in self.branches.get(row, ())]
+        return [Path(first, row, places[row]), *others]
+
+    def _close(self, core: Core, row: Row, paths: Sequence[Path], came: Sequence[int]) -> None:
+        """The row keeps what was read of the draft that agrees longest with what came."""
+        stayed, best = max((_agree(path.draft.tokens, came), -i) for i, path in enumerate(paths))
+        path, most = paths[-best], max(len(path.draft.tokens) for path in paths)
+        read = row.read
+        if path.row is not row:
+            read = path.row.read + path.row.unread
+            branches.adopt(core, row, path.row)
+        self.tally.note(most, stayed, len(came))
+        self.results.append((row, most, stayed))
+        core.scheduler.crop(row, min(read, len(row.text) - 1))
+
+    def _judge(self, core: Core, row: Row, paths: Sequence[Path], logits_RV: Tensor) -> list[Token]:
         """The verifier's tokens, written until one of them ends the text."""
         assert self.verify is not None
+        bans, seen = core.rules.bans(row.request.sampling), dict[Path, Laws]()
+
+        def path_of(guesses: tuple[int, ...]) -> Path:
+            return next(path for path in paths if branches.begins(path.draft, guesses))
+
+        def laws(guesses: tuple[int, ...]) -> Floats:
+            path = path_of(guesses)
+            if path not in seen:
+                span = slice(path.place, path.place + 1 + len(path.draft.tokens))
+                logits_PV = along.along(row, path.draft.tokens, logits_RV[span], bans).logits_PV
+                seen[path] = loop.by_place(along.law(logits_PV))
+            return seen[path](guesses)
+
         try:
-            seen = along.along(row, guesses, logits_PV, core.rules.bans(row.request.sampling))
-            laws = loop.by_place(along.law(seen.logits_PV))
-            draft = self.drafts[row]
-            accepted = loop.verdict(laws, draft, len(guesses), self.verify, _draws(core, row))
+            most = max(len(path.draft.tokens) for path in paths)
+            drafts = [path.draft for path in paths]
+            accepted = loop.verdict(laws, drafts, most, self.verify, _draws(core, row))
         except Exception as error:  # somebody else's code: a fault in it is that row's alone
             return [Token(row, None, error=error)]
         tokens: list[Token] = []
         for i, id in enumerate(accepted.tokens):
-            logits_1V = logits_PV[i : i + 1]
+            place = path_of(accepted.tokens[:i]).place + i
+            logits_1V = logits_RV[place : place + 1]
             tokens += Chooser([row], logits_1V.shape[1], logits_1V.device, core.rules).put([id], logits_1V)
             if tokens[-1].reason or tokens[-1].error is not None:
                 break
@@ -193,14 +239,12 @@ def _draws(core: Core, row: Row) -> Choose:
     return choose
 
 
-def _first(proposal: Proposal) -> Draft:
-    return proposal if isinstance(proposal, Draft) else next(iter(proposal), Draft())
-
-
-def _holds(token: Token, guesses: Sequence[int], before: int) -> bool:
-    """Whether the token just written is what was guessed there, and the text goes on."""
-    place = len(token.row.text) - before - 1
-    return not token.reason and token.error is None and place < len(guesses) and guesses[place] == token.id
+def _held(token: Token, paths: Sequence[Path], before: int) -> list[Path]:
+    """The drafts that go on with what was written; none where the text does not."""
+    if token.reason or token.error is not None:
+        return []
+    came = token.row.text[before:]
+    return [path for path in paths if branches.begins(path.draft, came)]
 
 
 def _agree(a: Sequence[int], b: Sequence[int]) -> int:
