@@ -1,8 +1,8 @@
 """Small networks beside a model, which guess what it will write: trained on its stream, with its own head.
 
     head = fresh("medusa", model.config, reach=4)
-    lesson = head.lesson(seen(model, ids))         # what the objective of `train/draft.py` lowers
-    Beside(model.config).save("folder", head, codec) # `folder.py`
+    lesson = head.lesson(seen)                           # a `Seen`: what the objective of `train/draft.py` lowers
+    Beside(model.config).save("folder", head, codec)     # `folder.py`
 
 Each file beside this one is one kind. What guesses with it in the engine stands in `infer/draft/`.
 """
@@ -16,12 +16,14 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from jielong.base.errors import UserError
 from jielong.nets.config import TransformerConfig
 from jielong.nets.transformer import Transformer
 
-KINDS = ("medusa", "eagle")
+SLICE = 512  # places whose logits are in memory together
+KINDS = ("medusa", "eagle", "block")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ def kind(name: str) -> tuple[Any, Any]:
         from jielong.nets.drafts import eagle
 
         return eagle.Config, eagle.Eagle
+    if name == "block":
+        from jielong.nets.drafts import block
+
+        return block.Config, block.Block
     raise UserError(f"there is no drafter of kind {name!r}: give {', '.join(KINDS)}")
 
 
@@ -102,30 +108,69 @@ def fresh(name: str, target: TransformerConfig, reach: int, seed: int = 0) -> An
     return module(config.of(target, reach), target, seed)
 
 
-def seen(
-    model: Transformer, ids: Tensor, documents: Tensor | None = None, asked: Tensor | None = None,
-    positions: Tensor | None = None, dtype: torch.dtype = torch.float32,
-) -> Seen:  # fmt: skip
-    """What the model makes of ids (B, T). Without `asked`, all but the last place is."""
-    several = documents is not None and bool((documents != documents[:, :1]).any())
-    with torch.no_grad():
-        stream = model.hidden(
-            ids, positions=positions, documents=documents if several else None,
-            dtype=dtype if dtype != model.embed.dtype else None,
-        ).float()  # fmt: skip
-    if asked is None:
-        asked = torch.ones_like(ids, dtype=torch.bool)
-        asked[:, -1] = False
-    return Seen(model, ids, torch.zeros_like(ids) if documents is None else documents, asked, stream)
-
-
 def nats(seen: Seen, guessed: Tensor, n: int) -> tuple[Tensor, float, float]:
     """Cross-entropy between the model's laws at places t + n and those of predicted streams (B, T - n, D) for there,
     through the model's own head: summed over places that count, how many, and the chance that a guess drawn from the
     one is kept by the other, sum min(p, q), summed too."""
     counted = seen.ahead(n)
-    laws_NV = seen.laws[:, n:][counted]
-    log_NV = seen.model.logits(guessed[counted]).log_softmax(dim=-1)
-    with torch.no_grad():
-        kept = float(torch.minimum(laws_NV, log_NV.exp()).sum())
-    return -(laws_NV * log_NV).sum(), float(len(laws_NV)), kept
+    streams_ND = guessed[counted]
+    total, kept = _Nats.apply(streams_ND, seen.laws[:, n:][counted], seen.model)
+    return total, float(len(streams_ND)), float(kept)
+
+
+def against(laws_NV: Tensor, logits_NV: Tensor) -> tuple[Tensor, float, float]:
+    """The same of laws beside the logits of guesses."""
+    total, kept = _Against.apply(logits_NV, laws_NV)
+    return total, float(len(laws_NV)), float(kept)
+
+
+class _Against(torch.autograd.Function):
+    """(nats, kept) of logits (N, V) against laws: softmax - law is the gradient, and half its size what is not kept."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, laws: Tensor) -> tuple[Tensor, Tensor]:
+        total, kept, slope = _judged(logits, laws)
+        ctx.save_for_backward(slope)
+        ctx.mark_non_differentiable(kept)
+        return total, kept
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _kept: Tensor) -> tuple[Tensor, None]:
+        (slope,) = ctx.saved_tensors
+        return slope * grad, None
+
+
+class _Nats(torch.autograd.Function):
+    """The same of streams (N, D) through a model's head, some places at a time: no logits are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, streams: Tensor, laws: Tensor, model: Transformer) -> tuple[Tensor, Tensor]:
+        total, kept = streams.new_zeros(()), streams.new_zeros(())
+        slopes = torch.empty_like(streams)
+        for first in range(0, len(streams), SLICE):
+            some = slice(first, first + SLICE)
+            with torch.enable_grad():
+                part = streams[some].detach().requires_grad_()
+                logits = model.logits(part)
+            each, stays, slope = _judged(logits.detach(), laws[some])
+            total, kept = total + each, kept + stays
+            if ctx.needs_input_grad[0]:
+                (slopes[some],) = torch.autograd.grad(logits, part, slope)
+        ctx.save_for_backward(slopes)
+        ctx.mark_non_differentiable(kept)
+        return total, kept
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _kept: Tensor) -> tuple[Tensor, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return slopes * grad, None, None
+
+
+def _judged(logits: Tensor, laws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Nats summed, sum min(p, q) = 1 - |p - q| / 2 summed, and q - p."""
+    logs = logits.log_softmax(dim=-1)
+    total = -torch.dot(laws.flatten(), logs.flatten())
+    slope = logs.exp_().sub_(laws)
+    return total, len(laws) - slope.abs().sum() / 2, slope
