@@ -31,6 +31,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "train lm": ("jielong.cli.train:lm", "Pretrain a language model on text."),
     "train sft": ("jielong.cli.train:sft", "Fine-tune a language model on chats."),
     "train parallel": ("jielong.cli.parallel:parallel", "Train a model that writes all places at once."),
+    "train draft": ("jielong.cli.train_draft:draft", "Train a drafter: it guesses what a model will write."),
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),
     "generate": ("jielong.cli.generate:generate", "Continue a text."),
     "score": ("jielong.cli.score:score", "Log-probabilities of texts under a model."),
@@ -49,6 +50,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
         "Training tokens per second beside PyTorch and the HF Trainer.",
     ),
     "bench infer": ("jielong.cli.bench:infer", "Tokens written per second beside transformers and CTranslate2."),
+    "bench draft": ("jielong.cli.bench:draft", "Guessing ahead beside writing token by token."),
 }
 GROUPS: Mapping[str, str] = {
     "train": "Find a model's parameters.",

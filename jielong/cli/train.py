@@ -14,6 +14,7 @@ from jielong.train.settings import Settings
 
 if TYPE_CHECKING:
     from jielong.nets.checkpoint import Loaded
+    from jielong.nets.config import TransformerConfig
     from jielong.nets.transformer import Transformer
     from jielong.train.prepare import Prepared
 
@@ -31,6 +32,16 @@ class Budget:
     "Train so many steps."
     tokens: int | None = None
     "Train on so many tokens."
+
+    @property
+    def given(self) -> bool:
+        """Whether one is. UserError for two."""
+        from jielong.base.errors import UserError
+
+        names = [name for name in ("minutes", "steps", "tokens") if getattr(self, name) is not None]
+        if len(names) > 1:
+            raise UserError(f"give one budget, not {' and '.join('--' + name for name in names)}")
+        return bool(names)
 
 
 @Parameter(name="*", group="Rows and rates")
@@ -96,7 +107,7 @@ def lm(
     from jielong.train import prepare
 
     talk = talk_of(common)
-    loaded = _load(model, place)
+    loaded = load(model, place)
     specs = list(data)
     vocab = vocab or prepare.default_vocab(prepare.bytes_of(specs))
     chosen = str(loaded.path) if loaded else tokenizer
@@ -135,7 +146,7 @@ def sft(
     from jielong.train import prepare
 
     talk = talk_of(common)
-    loaded = _load(model, place)
+    loaded = load(model, place)
     specs = list(data)
     if loaded is None:
         texts = prepare.chat_texts(specs)
@@ -147,7 +158,8 @@ def sft(
     train("sft", shaped, made, settings, specs, place, talk)
 
 
-def _load(model: Path | None, place: Place) -> Loaded | None:
+def load(model: Path | None, place: Place) -> Loaded | None:
+    """A checkpoint that writes one token after another; None where none is named."""
     if model is None:
         return None
     from jielong.base import device
@@ -163,28 +175,32 @@ def settle(
     loaded: Loaded | None, made: Prepared, budget: Budget, rows: Rows, width: int, layers: int
 ) -> tuple[Transformer, Settings]:
     """The model (as given, or of the shape that the budget buys) and the settings of its run."""
-    from jielong.base.errors import UserError
     from jielong.nets.config import shape
     from jielong.nets.transformer import Transformer
     from jielong.train.settings import Plan, plan, tokens_for
 
-    given = [name for name in ("minutes", "steps", "tokens") if getattr(budget, name) is not None]
-    if len(given) > 1:
-        raise UserError(f"give one budget, not {' and '.join('--' + name for name in given)}")
-    minutes = budget.minutes if given else 5.0
+    minutes = budget.minutes if budget.given else 5.0
     if loaded:
         model, gentle = loaded.model, 1 / 3
-        if rows.context > model.config.context:
-            raise UserError(f"--context {rows.context} is longer than the model's {model.config.context}")
+        fits(rows, model.config)
     else:
         found = plan(minutes, made.codec.size, rows.context) if minutes is not None else Plan(128, 4, 0)
         config = shape(width or found.width, made.codec.size, max(256, rows.context), layers or None)
         model, gentle = Transformer(config, seed=rows.seed), 1.0
     tokens = tokens_for(minutes, model.config, rows.context) if minutes is not None else 0
-    return model, _settings(rows, budget, tokens, gentle)
+    return model, made_settings(rows, budget, tokens, gentle)
 
 
-def _settings(rows: Rows, budget: Budget, tokens: int, gentle: float) -> Settings:
+def fits(rows: Rows, config: TransformerConfig) -> None:
+    """UserError for rows that are longer than a model's context."""
+    from jielong.base.errors import UserError
+
+    if rows.context > config.context:
+        raise UserError(f"--context {rows.context} is longer than the model's {config.context}")
+
+
+def made_settings(rows: Rows, budget: Budget, tokens: int, gentle: float = 1.0) -> Settings:
+    """A run's settings; `tokens` where minutes are the budget. `gentle` scales the usual rates."""
     steps = budget.steps or 0
     return Settings(
         steps=steps,

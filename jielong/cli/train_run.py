@@ -17,6 +17,7 @@ from jielong.cli.common import Common, going_on_with
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
+    from jielong.data.tokens import Tokens
     from jielong.nets.transformer import Transformer
     from jielong.train.objective import Objective
     from jielong.train.prepare import Prepared
@@ -52,15 +53,16 @@ def talk_of(common: Common) -> Talk:
 
 
 def train(
-    name: str, model: Transformer, made: Prepared, settings: Settings, specs: list[str], place: Place, talk: Talk,
+    name: str, model: Any, made: Prepared, settings: Settings, specs: list[str], place: Place, talk: Talk,
     info: Mapping[str, Any] = MappingProxyType({}), objective: Callable[..., Objective] | None = None,
+    beside: Transformer | None = None, texts: Tokens | None = None,
 ) -> None:  # fmt: skip
     """Train `model` on what was `made` of `specs`, in the folder that `place` says; then write what people look at.
 
-    `info` also goes into `jielong.json`; `objective` as in `run.Work`."""
+    `info` also goes into `jielong.json`; `objective`, `beside` and `texts` as in `run.Work`."""
     from jielong.base import device, files
     from jielong.base.plain import dumps
-    from jielong.nets.config import to_json as config_json
+    from jielong.cli.training import shape
     from jielong.train import processes, run, track
     from jielong.train.settings import to_json
 
@@ -73,12 +75,14 @@ def train(
         settings,
         {"name": name, "command": shlex.join(["jielong", *sys.argv[1:]]), "data_sources": specs, **info},
         objective=objective,
+        beside=beside and beside.to(where),
+        texts=texts,
     )
     out = place.out or Path("runs") / name
     about = {
         "out": str(out),
         "device": where,
-        "config": config_json(model.config),
+        "config": shape(model),
         "settings": to_json(settings),
         "vocabulary": made.codec.size,
         "train_tokens": len(made.train),
@@ -106,7 +110,7 @@ def _unreported(work: Work, out: Path) -> dict[str, float] | None:
     """The last figures of a run that ended without its report: the disk was full, say."""
     from jielong.train import run
 
-    done = None if (out / "report.html").exists() else run.finished(out)
+    done = None if (out / "report.html").exists() else run.finished(out, work.format)
     if done is None:
         return None
     work.model.load_state_dict(done.model.state_dict())
@@ -139,5 +143,8 @@ def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, A
     talk.table(("measure", "value"), [(name, f"{value:.4f}") for name, value in figures.items()])
     talk.document({**about, "metrics": figures, "report": str(page)})
     chatty = work.info["name"] == "sft"
+    if work.beside is not None:
+        talk.next_command(f'jielong generate "..." --model {work.info["model"]} --draft {out}')
+        return
     answers = " --chat" if work.info.get("parallel", {}).get("chats") else ""
     talk.next_command(f"jielong chat {out}" if chatty else f'jielong generate "..." --model {out}{answers}')

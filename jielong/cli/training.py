@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jielong.train.run import Work
@@ -43,7 +43,6 @@ def curve(folder: Path, name: Prose, step_tokens: int, kinds: Mapping[str, tuple
 def write_report(work: Work, folder: Path, figures: Mapping[str, float], samples: Sequence[str]) -> Path:
     """`folder/report.html`: one self-contained page."""
     from jielong.base import device, files
-    from jielong.nets.config import to_json as config_json
     from jielong.train.settings import to_json
     from jielong.views import demo_parts as parts
     from jielong.views.html import Section, facts, fold, page, table
@@ -57,7 +56,7 @@ def write_report(work: Work, folder: Path, figures: Mapping[str, float], samples
     )
     made = join(
         [
-            fold(Words("Shape", "模型形狀"), facts(config_json(work.model.config))),
+            fold(Words("Shape", "模型形狀"), facts(shape(work.model))),
             fold(Words("Settings", "設定"), facts(to_json(work.settings))),
             fold(Words("Machine", "機器"), facts(device.machine())),
         ]
@@ -72,6 +71,15 @@ def write_report(work: Work, folder: Path, figures: Mapping[str, float], samples
     path = folder / "report.html"
     files.atomic_write(path, page(f"Jielong: {name}", sections, foot=parts.FOOT))
     return path
+
+
+def shape(model: Any) -> dict[str, Any]:
+    """The configuration of a Transformer, or of a head that guesses for one, as JSON values."""
+    from dataclasses import asdict
+
+    from jielong.nets.config import TransformerConfig, to_json
+
+    return to_json(model.config) if isinstance(model.config, TransformerConfig) else asdict(model.config)
 
 
 def samples(work: Work, n: int = 4, tokens: int = 80) -> list[str]:

@@ -9,6 +9,7 @@ Parameters stay float32; `dtype=torch.bfloat16` lets the arithmetic of one call 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -260,21 +261,27 @@ TABLES = ("embed", "place", "kind", "head")  # looked up by row, not multiplied 
 
 def matrices(model: nn.Module) -> list[tuple[nn.Parameter, int, int]]:
     """(parameter, first row, rows) of every matrix a stream passes through; fused weights as their parts."""
-    spans: dict[str, tuple[int, ...]] = {}
-    if isinstance(model, Transformer):
-        config = model.config
-        query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
-        spans = {"qkv": (query, key, key), "kv": (key, key)}
-        spans |= {"up": (config.hidden, config.hidden)} if config.gated else {}
+    fused = {path: module.config for path, module in model.named_modules() if isinstance(module, Transformer)}
     found = []
     for name, parameter in model.named_parameters():
         last = name.rsplit(".", 1)[-1]
         if parameter.ndim == 2 and last not in TABLES and parameter.requires_grad:
             start = 0
-            for rows in spans.get(last, (parameter.shape[0],)):
+            for rows in _spans(name, last, fused) or (parameter.shape[0],):
                 found.append((parameter, start, rows))
                 start += rows
     return found
+
+
+def _spans(name: str, last: str, fused: Mapping[str, TransformerConfig]) -> tuple[int, ...]:
+    """Rows of each part of a Transformer's fused weight; none of any other parameter."""
+    config = next((config for path, config in fused.items() if name.startswith(path)), None)
+    if config is None:
+        return ()
+    query, key = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    spans = {"qkv": (query, key, key), "kv": (key, key)}
+    spans |= {"up": (config.hidden, config.hidden)} if config.gated else {}
+    return spans.get(last, ())
 
 
 def count(model: nn.Module) -> int:

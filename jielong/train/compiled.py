@@ -40,8 +40,10 @@ def compile_blocks(model: Transformer) -> None:
 @contextmanager
 def compiled(model: Transformer, wanted: bool) -> Iterator[None]:
     """Inside, blocks run as compiled code where `wanted`; afterwards as they are written."""
-    if wanted:
-        compile_blocks(model)
+    if not wanted:
+        yield
+        return
+    compile_blocks(model)
     try:
         yield
     finally:

@@ -2,7 +2,8 @@
 
 runs/NAME/run.json          what was asked for, and the fingerprint of the data
 runs/NAME/metrics.jsonl     one line a step
-runs/NAME/checkpoints/      step-00000600/: a Hugging Face folder; the newest also holds the training state
+runs/NAME/checkpoints/      step-00000600/: a Hugging Face folder, or a drafter's; the newest also holds the training
+                            state
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from jielong.data.tokenise import byte_lengths
 from jielong.data.tokens import Tokens
 from jielong.infer.slots import INFO as PARALLEL
 from jielong.nets import checkpoint
+from jielong.nets.config import TransformerConfig
+from jielong.nets.drafts.folder import Beside
 from jielong.nets.transformer import Transformer
 from jielong.train import loop
 from jielong.train.compiled import compiled, pays
@@ -37,6 +40,7 @@ from jielong.units.codec import Tokenizer
 
 RUN = "run.json"
 STATE = "state.safetensors"
+TEXTS = "texts"
 SHARE = 0.4  # of the matrix rate that a whole step keeps up, about
 BF16 = ("avx512_bf16", "amx_bf16")
 
@@ -46,10 +50,12 @@ class Work:
     """A model, its tokens and what to do with them. `info` goes into the checkpoint's `jielong.json`.
 
     `kinds`: further validation sets by name, whose documents are measured whole. `objective`: what is learnt of the
-    tokens, for a given arithmetic (None: to predict the next one).
+    tokens, for a given arithmetic (None: to predict the next one). `beside`: `model` is no Transformer but a head that
+    guesses for this one (`nets/drafts`), which stays as it is. `texts`: what was written for this run alone is kept in
+    its folder, in `texts/`.
     """
 
-    model: Transformer
+    model: Any
     codec: Tokenizer
     train: Tokens
     validation: Tokens | None
@@ -57,6 +63,27 @@ class Work:
     info: Mapping[str, Any]
     kinds: Mapping[str, Tokens] = field(default_factory=dict)
     objective: Callable[[Work, torch.dtype], Objective] | None = None
+    beside: Transformer | None = None
+    texts: Tokens | None = None
+
+    @property
+    def config(self) -> TransformerConfig:
+        """Of the Transformer that is trained, or that a head stands beside."""
+        config: TransformerConfig = (self.beside or self.model).config
+        return config
+
+    @property
+    def flops(self) -> float:
+        """Of one token's training: a backward pass costs two forward ones, and what stays as it is has none."""
+        context = self.settings.context
+        if self.beside is None:
+            return 3.0 * self.config.matrix_flops(context)
+        return self.config.matrix_flops(context) + 3.0 * float(self.model.flops(context))
+
+    @property
+    def format(self) -> Any:
+        """`save` and `load` of what is trained."""
+        return checkpoint if self.beside is None else Beside(self.config)
 
 
 def start(
@@ -69,6 +96,8 @@ def start(
     """Train `work` in `folder` from its first step; returns the last figures. The folder must be the run's own."""
     told = {"settings": to_json(work.settings), "data": fingerprint(work), **work.info}
     if rank() == 0:
+        if work.texts is not None:
+            work.texts.save(folder / TEXTS)
         files.write_json(folder / RUN, told)
     return _train(work, folder, talk, label, None, track)
 
@@ -99,7 +128,7 @@ def resume(
     state = newest(folder)
     if state is None:
         return _train(work, folder, talk, label, None, track)
-    saved = checkpoint.load(state)
+    saved = work.format.load(state)
     if saved.info.get("done"):
         raise UserError(f"{folder} has finished; there is nothing to resume")
     work.model.load_state_dict(saved.model.state_dict())
@@ -108,16 +137,16 @@ def resume(
 
 def newest(folder: Path) -> Path | None:
     """The newest checkpoint of a run, or None."""
-    found = sorted(p for p in (folder / "checkpoints").glob("step-*") if (p / "config.json").is_file())
+    found = sorted(p for p in (folder / "checkpoints").glob("step-*") if (p / checkpoint.INFO).is_file())
     return found[-1] if found else None
 
 
-def finished(folder: Path) -> checkpoint.Loaded | None:
-    """The last checkpoint of a run that has come to its end; None before."""
+def finished(folder: Path, format: Any = checkpoint) -> Any:
+    """The last checkpoint of a run that has come to its end, as its format loads it; None before."""
     state = newest(folder)
     if state is None or not files.read_json(state / checkpoint.INFO).get("done"):
         return None
-    return checkpoint.load(state)
+    return format.load(state)
 
 
 def fingerprint(work: Work) -> str:
@@ -146,7 +175,7 @@ def _train(
     settings = work.settings
     torch.set_num_threads(device.threads())
     device.keep_memory()
-    where = str(work.model.device)
+    where = str((work.beside or work.model).device)
     dtype = arithmetic(settings, where)
     objective = work.objective(work, dtype) if work.objective else next_token(work, dtype, talk)
     rates = Rates(settings.matrix_rate, settings.other_rate, settings.weight_decay)
@@ -174,18 +203,17 @@ def _train(
         }
         place = folder / "checkpoints" / f"step-{now.step:08d}"
         extra = None if done else {"step": torch.tensor(now.step), **now.tensors}
-        checkpoint.save(place, work.model, work.codec, info, overwrite=True, extra=extra)
+        work.format.save(place, work.model, work.codec, info, overwrite=True, extra=extra)
         for old in (folder / "checkpoints").glob("step-*"):
             if old != place:
                 shutil.rmtree(old)
 
-    flops = 3.0 * work.model.config.matrix_flops(settings.context)
     rate = matrix_rate(work, dtype)
-    quicker = pays(work.model, settings)
+    quicker = work.beside is None and pays(work.model, settings)
     if quicker:
         talk.say("the first step waits some ten seconds for the compiler")
     with compiled(work.model, quicker):
-        return loop.run(objective, course, folder, talk, label, save, state, track, flops, rate)
+        return loop.run(objective, course, folder, talk, label, save, state, track, work.flops, rate)
 
 
 def next_token(work: Work, dtype: torch.dtype, talk: Talk | None = None) -> NextToken:
@@ -216,15 +244,14 @@ def _held(work: Work, table: Any) -> Packer | None:
 def predict(work: Work) -> float:
     """Seconds that training will take here: its operations at the share of the matrix rate that a step keeps up."""
     settings = work.settings
-    dtype = arithmetic(settings, str(work.model.device))
-    flops = 3.0 * work.model.config.matrix_flops(settings.context) * settings.length * settings.step_tokens
+    dtype = arithmetic(settings, str((work.beside or work.model).device))
     torch.set_num_threads(device.threads())
-    return flops / (matrix_rate(work, dtype) * SHARE)
+    return work.flops * settings.length * settings.step_tokens / (matrix_rate(work, dtype) * SHARE)
 
 
 def matrix_rate(work: Work, dtype: torch.dtype) -> float:
     """FLOP/s of this machine at the products that this model's step is made of, each by its share of the work."""
-    config, rows = work.model.config, work.settings.context * work.settings.batch
+    config, rows = work.config, work.settings.context * work.settings.batch
     attention, kv = config.heads * config.head_dim, config.kv_heads * config.head_dim
     wide = config.hidden * (2 if config.gated else 1)
     shapes = [
@@ -234,7 +261,7 @@ def matrix_rate(work: Work, dtype: torch.dtype) -> float:
         (rows, config.hidden, config.dim),
         (rows, config.dim, config.vocab),
     ]
-    return device.matmul_rate(shapes, str(dtype)[6:], work.model.device.type, repeats=3, seconds=0.02)
+    return device.matmul_rate(shapes, str(dtype)[6:], (work.beside or work.model).device.type, repeats=3, seconds=0.02)
 
 
 def _read_state(folder: Path) -> State:

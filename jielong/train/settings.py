@@ -100,9 +100,14 @@ def plan(minutes: float, vocab: int, context: int) -> Plan:
 
 def tokens_for(minutes: float, config: TransformerConfig, context: int) -> int:
     """Tokens that `minutes` of the reference machine show to this shape (a backward pass costs two forward ones)."""
+    return tokens_at(minutes, 3.0 * config.matrix_flops(context))
+
+
+def tokens_at(minutes: float, flops: float) -> int:
+    """The same where each token costs so many operations."""
     if not 0 < minutes < float("inf"):
         raise UserError(f"--minutes must be above 0, not {minutes}")
-    return int(minutes * 60 * REFERENCE_RATE / (3 * config.matrix_flops(context)))
+    return int(minutes * 60 * REFERENCE_RATE / flops)
 
 
 def minutes_text(seconds: float) -> str:

@@ -72,7 +72,7 @@ class Eagle(nn.Module):
         embeds = F.embedding(seen.ids, seen.model.embed)[:, 1:]
         stream, documents = seen.stream[:, :-1], seen.documents[:, :-1]
         several = bool((documents != documents[:, :1]).any())
-        total, weight, stats = torch.zeros(()), 0.0, {}
+        total, weight, stats = seen.stream.new_zeros(()), 0.0, {}
         for i in range(1, self.config.rounds + 1):
             guessed = self(embeds, stream, documents if several else None)
             loss, count, kept = drafts.nats(seen, guessed, 1)
