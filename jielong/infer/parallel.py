@@ -105,7 +105,9 @@ class Chance:
         if bool(lawless(logits_NV).any()):
             raise WorkFailed(LAWLESS)
         if self.source is None:
-            return pick(logits_NV, self.uniforms(int(slots.max()) + 1, *address)[rows, slots])
+            seeds = [self.samplings[row].seed for row in rows.tolist()]
+            places = [noise.gumbel_place(seed, *address, slot) for seed, slot in zip(seeds, slots.tolist())]
+            return pick(logits_NV, np.stack(places))
         choose, first = self.source.choose, self.first
         places = zip(weights(logits_NV), rows.tolist(), slots.tolist())
         return np.array([choose(p, first + row, *address, slot) for p, row, slot in places], dtype=np.int64)
@@ -166,7 +168,7 @@ def _write(
         if not opened.any():
             continue
         rows, slots = np.nonzero(opened)
-        logits_NV = read(model, marks, sheet, rows, slots)
+        logits_NV = read(model, marks, laid, sheet.tokens, ~sheet.masked, rows, slots)
         law_NV = shaped(logits_NV, columns, rows)
         chosen = chance.tokens(law_NV, rows, slots, number)
         at_N1 = torch.from_numpy(chosen).to(logits_NV.device)[:, None]
@@ -180,13 +182,14 @@ def _write(
     return [_finished(sheet, row, sampling) for row, sampling in enumerate(chance.samplings)]
 
 
-def read(model: Any, marks: Marks, sheet: Sheet, rows: np.ndarray, slots: np.ndarray) -> Tensor:
-    """Logits (N, V) of the tokenizer's tokens at these slots, given the source and all slots that are not masked."""
-    laid = sheet.laid
+def read(
+    model: Any, marks: Marks, laid: Laid, tokens: np.ndarray, known: np.ndarray, rows: np.ndarray, slots: np.ndarray
+) -> Tensor:
+    """Logits (N, V) of the tokenizer's tokens at these slots, given the source and, of `tokens` (B, S) in the slots,
+    those that are known (B, S)."""
     ids = laid.ids.copy()
-    known = laid.open & ~sheet.masked
-    at = np.nonzero(known)
-    ids[at[0], laid.slots[at]] = sheet.tokens[at]
+    at = np.nonzero(laid.open & known)
+    ids[at[0], laid.slots[at]] = tokens[at]
     need = np.unique(rows)  # a row that waits in this pass is not read
     place = np.searchsorted(need, rows)
     hidden = _hidden(model, ids[need], None if laid.documents is None else laid.documents[need])
