@@ -96,7 +96,6 @@ class Core:
         cannot be served."""
         limit = self.check(request)
         row = Row(self.submitted if number is None else number, request, limit)
-        row.chance = self.rules.chance(request, limit)
         if request.echo:
             row.report = ([], [])
         self.submitted += 1
@@ -145,8 +144,9 @@ class Core:
         else:
             logits = self.runner.step(due.feed)
         for row, first, size in due.echoed:
-            coming = row.text[row.read + 1 : row.read + 1 + size]
-            _note(row, logits[first : first + len(coming)], coming)
+            again = max(0, len(row.report[0]) - row.read)  # a text that was put off reads its prompt a second time
+            coming = list(row.request.prompt[row.read + 1 + again : row.read + 1 + size])
+            _note(row, logits[first + again : first + again + len(coming)], coming)
         self.scheduler.done(work)
         tokens = self._next(due.ready, logits) if due.ready else []
         if self.drafting is not None:

@@ -65,6 +65,21 @@ def test_exact_mode_is_the_same_to_the_bit(threads: int, either: str) -> None:
         torch.set_num_threads(before)
 
 
+def test_a_prompt_that_is_read_twice_is_reported_once() -> None:
+    """Texts that are put off begin anew; what was said of their prompts stands, and what they wrote is no part of it."""
+    model = random_model(context=128)
+    asked = [Request(text(i, 3 + i), Sampling(seed=i, max_tokens=50, logprobs=2), echo=True) for i in range(8)]
+    reports = []
+    for memory in (1 << 30, 10 * page_bytes(model.config)):
+        core = Core(model, mode="exact", memory=memory, chunk=9)
+        rows = [core.submit(request) for request in asked]
+        while core.busy:
+            core.step()
+        reports.append([row.report for row in rows])
+    assert core.scheduler.preemptions > 0 and reports[0] == reports[1]
+    assert [len(logprobs) for logprobs, _ in reports[1]] == [len(r.prompt) - 1 for r in asked]
+
+
 def test_exact_mode_refuses_what_it_cannot_prove(model: Transformer, no_cache: NoCache) -> None:
     with pytest.raises(UserError, match="float32 on a CPU"):
         Core(random_model().double(), mode="exact")

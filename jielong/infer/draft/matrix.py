@@ -49,10 +49,14 @@ class Matrix:
 
     def fewer(self) -> list[str]:
         """Where block, or several drafts, keep fewer guesses than token by token, which they never should."""
-        token = {(c.drafter, c.chain): c.accepted for c in self.cells if c.verifier == "token"}
-        listed = [c for c in self.cells if c.verifier in ("block", "multi") and not c.refused]
-        short = [c for c in listed if c.accepted < token.get((c.drafter, c.chain), 0.0) - BAR]
-        return [f"{c.drafter}, {c.verifier}, {' + '.join(c.chain) or 'none'}" for c in short]
+        token, short = dict[tuple[str, tuple[str, ...]], float](), list[str]()
+        for c in self.cells:  # chain by chain, token first: two drawn chains may have one name
+            if c.verifier == "token":
+                token[c.drafter, c.chain] = c.accepted
+            elif c.verifier in ("block", "multi") and not c.refused:
+                if c.accepted < token.get((c.drafter, c.chain), 0.0) - BAR:
+                    short.append(f"{c.drafter}, {c.verifier}, {' + '.join(c.chain) or 'none'}")
+        return short
 
     def groups(self) -> list[dict[str, Any]]:
         """One line for each drafter and verifier."""
