@@ -17,7 +17,7 @@ class Guessing:
     """Several tokens a step, from the same law."""
 
     draft: str = ""
-    "Who guesses: lookup, int8, int4, early:LAYERS, store:FILE, or the folder of a smaller model."
+    "Who guesses: lookup, int8, int4, early:LAYERS, store:FILE, the folder of a smaller model, or one of `train draft`."
     guess: int = 0
     "How many tokens a step; 0: found out while writing, and none where it does not pay."
     verify: Literal["same", "token", "block"] = "same"

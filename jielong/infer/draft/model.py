@@ -12,39 +12,21 @@ Source: Leviathan et al. 2023 (arXiv 2211.17192).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from jielong.base.errors import UserError
 from jielong.infer.blocks import Blocks
-from jielong.infer.draft.along import counts, law
-from jielong.infer.draft.types import Choose, Draft, Draws, Floats
+from jielong.infer.draft.guesses import Guess, Shaper
+from jielong.infer.draft.types import Draft, Draws
 from jielong.infer.feeding import Feeding
-from jielong.infer.law import crest
 from jielong.infer.runner import CACHE_BYTES, context_of, has_cache, pages_for, runner
-from jielong.infer.sample import Rows, process
 from jielong.infer.schedule import Row, Scheduler, Work
 from jielong.nets.pages import SIZE, page_bytes
 
 CHUNK = 512  # tokens of a row that are read in one pass
 ENDLESS = 1 << 20  # the longest text expected of a model without a bound
-# what only sharpens a law does not move its top
-BLUNT = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical": 1.0}
-
-
-@dataclass(eq=False)
-class _Guess:
-    """What one row gets in one call."""
-
-    place: int  # among the rows asked for
-    mirror: Row
-    most: int
-    choose: Choose
-    tokens: list[int] = field(default_factory=list)
-    laws: list[Floats] = field(default_factory=list)
 
 
 class ModelDrafter:
@@ -81,7 +63,7 @@ class ModelDrafter:
         self.books = Scheduler(self.blocks, 1, self.chunk)  # for its bookkeeping: what runs is the target's to say
         self.feeding = Feeding(self.runner)
         self.mirrors: dict[Row, Row] = {}  # the row asked for longest ago comes first
-        self._settings: tuple[list[Row], Rows | None] = ([], None)
+        self.shaper = Shaper(self.vocab)
 
     def forget(self, row: Row) -> None:
         """Its pages are free; what they hold can be found by a text that begins alike."""
@@ -95,7 +77,7 @@ class ModelDrafter:
         try:
             guesses = self._begin(rows, most, source)
             self._read(guesses)
-            guesses.sort(key=lambda g: g.mirror.unread)  # as a feed has them
+            guesses.sort(key=lambda g: g.row.unread)  # as a feed has them
             depth = 0
             while guesses:
                 guesses = self._guess(guesses, depth, rows, drafts)
@@ -105,7 +87,7 @@ class ModelDrafter:
             raise
         return drafts
 
-    def _begin(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> list[_Guess]:
+    def _begin(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> list[Guess]:
         """The rows that get guesses, their mirrors up to date and with pages for them."""
         asked = [(i, row, self._far(row, k)) for i, (row, k) in enumerate(zip(rows, most, strict=True))]
         asked = [(i, row, k) for i, row, k in asked if k > 0]
@@ -114,7 +96,7 @@ class ModelDrafter:
         for i, row, k in asked:
             mirror = self._mirror(row)
             if self._give(mirror, len(row.text) + k - 1, busy):
-                guesses.append(_Guess(i, mirror, k, source(row)))
+                guesses.append(Guess(i, mirror, k, source(row), mirror.text))
             else:
                 self.forget(row)
         return guesses
@@ -157,70 +139,31 @@ class ModelDrafter:
             mirror.table += self.blocks.take(need)
         return True
 
-    def _read(self, guesses: Sequence[_Guess]) -> None:
+    def _read(self, guesses: Sequence[Guess]) -> None:
         """The beginnings of long texts: at most one chunk of each is left."""
-        while work := [Work(g.mirror, self.chunk) for g in guesses if g.mirror.unread > self.chunk]:
+        while work := [Work(g.row, self.chunk) for g in guesses if g.row.unread > self.chunk]:
             self.runner.step(self.feeding.feed(work).feed)
             self.books.done(work)
 
-    def _guess(self, guesses: list[_Guess], depth: int, rows: Sequence[Row], drafts: list[Draft]) -> list[_Guess]:
+    def _guess(self, guesses: list[Guess], depth: int, rows: Sequence[Row], drafts: list[Draft]) -> list[Guess]:
         """One guess more for each; those that want no more are written to `drafts`."""
-        logits_BV = self._step(guesses, rows)
-        samplings = [g.mirror.request.sampling for g in guesses]
-        law_BV = self._shaped(logits_BV, [g.mirror for g in guesses])
-        top = crest(law_BV)
-        bad_B, best_B = (~top.most.isfinite()).tolist(), top.best.tolist()
-        probs_BV = None if all(s.temperature == 0 for s in samplings) else law(law_BV)
-        going = []
-        for i, (guess, sampling) in enumerate(zip(guesses, samplings)):
-            if bad_B[i]:  # a law of NaN says why the draft ends here; what led to it is not read by anybody else
-                guess.laws = [*(guess.laws or _certain(guess.tokens, self.vocab)), np.full(self.vocab, np.nan)]
-                guess.tokens.append(0)
-                self.runner.clear(self.blocks.forget(guess.mirror.table))
+        going = self.shaper.extend(guesses, self._step(guesses, rows), depth)
+        for guess in guesses:
+            if guess.broken:  # what was read may be the reason
+                self.runner.clear(self.blocks.forget(guess.row.table))
                 self.forget(rows[guess.place])
-            elif sampling.temperature == 0 or probs_BV is None:
-                guess.tokens.append(best_B[i])
-            else:
-                guess.tokens.append(guess.choose(probs_BV[i], "draft", depth))
-                guess.laws.append(probs_BV[i])
-            guess.mirror.text.append(guess.tokens[-1])
-            if len(guess.tokens) < guess.most and not bad_B[i]:
-                going.append(guess)
-            else:
-                laws = np.stack(guess.laws) if guess.laws else None
-                drafts[guess.place] = Draft(tuple(guess.tokens), laws)
+            if guess not in going:
+                drafts[guess.place] = guess.draft()
         return going
 
-    def _step(self, guesses: Sequence[_Guess], rows: Sequence[Row]) -> Tensor:
+    def _step(self, guesses: Sequence[Guess], rows: Sequence[Row]) -> Tensor:
         """Logits (B, V) after all that the mirrors hold."""
-        work = [Work(g.mirror, g.mirror.unread) for g in guesses]
+        work = [Work(g.row, g.row.unread) for g in guesses]
         feed = self.feeding.feed(work).feed
         logits_BV = self.runner.step(feed)
         for guess in guesses:  # the row's own tokens stay; guesses may not
-            self.books.advance(guess.mirror, len(guess.mirror.text), len(rows[guess.place].text))
+            self.books.advance(guess.row, len(guess.text), len(rows[guess.place].text))
         return logits_BV
-
-    def _shaped(self, logits_BV: Tensor, mirrors: list[Row]) -> Tensor:
-        """What the rows' settings make of the logits. The columns are made again when the rows are others."""
-        known, settings = self._settings
-        if settings is None or known != mirrors:
-            samplings = [mirror.request.sampling for mirror in mirrors]
-            if all(sampling.temperature == 0 for sampling in samplings):
-                samplings = [sampling.with_(**BLUNT) for sampling in samplings]
-            settings = Rows.of(samplings, [()] * len(mirrors), self.vocab, logits_BV.device)
-            self._settings = (mirrors, settings)
-        seen_BV = written_BV = None
-        if settings.needs_seen:
-            seen_BV = counts([mirror.text for mirror in mirrors], self.vocab, logits_BV.device) > 0
-        if settings.needs_counts:
-            texts = [mirror.text[len(mirror.request.prompt) :] for mirror in mirrors]
-            written_BV = counts(texts, self.vocab, logits_BV.device)
-        return process(logits_BV, settings, seen_BV, None, written_BV)
-
-
-def _certain(tokens: Sequence[int], size: int) -> list[Floats]:
-    """The laws of guesses that were certain."""
-    return list(np.eye(size)[list(tokens)]) if tokens else []
 
 
 def _agree(a: Sequence[int], b: Sequence[int]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from jielong.base.errors import UserError
 from jielong.infer.draft.types import Drafter
 
-NAMES = "lookup, int8, int4, early:LAYERS, store:FILE, or the folder of a smaller model"
+NAMES = "lookup, int8, int4, early:LAYERS, store:FILE, the folder of a smaller model, or one of `train draft`"
 
 
 def named(name: str, model: Any, codec: Any) -> Drafter:
@@ -39,12 +39,18 @@ def named(name: str, model: Any, codec: Any) -> Drafter:
 
 
 def _folder(path: Path, model: Any, codec: Any) -> Drafter:
-    """Another model; one with another tokenizer guesses in its own tokens, which are translated."""
+    """What was trained to guess for this model; or another model: one with another tokenizer guesses in its own
+    tokens, which are translated."""
     from jielong.infer import slots
     from jielong.infer.draft.model import ModelDrafter
     from jielong.infer.draft.other_tokenizer import OtherTokenizer
     from jielong.nets import checkpoint
+    from jielong.nets.drafts import folder
 
+    if folder.find(path) is not None:
+        from jielong.infer.draft.trained import trained
+
+        return trained(path, model, codec)
     loaded = checkpoint.load(path)
     slots.refuse(loaded.info, path)
     if loaded.codec.fingerprint == codec.fingerprint:
