@@ -75,6 +75,9 @@ class Core:
 
             check(self)
             self.clear()
+        if drafting is not None and drafting.watches and not self.runner.keeps:
+            raise UserError(f"the drafter {drafting.drafter.name!r} watches a model's stream, and this model reads its "
+                            "text anew: give another --draft, or none")  # fmt: skip
         self.drafting = drafting
 
     def clear(self) -> None:

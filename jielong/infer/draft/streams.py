@@ -15,26 +15,33 @@ class Streams:
 
     def __init__(self, window: int) -> None:
         self.window = window
-        self.kept: dict[Row, tuple[int, Tensor]] = {}  # first place, (n, D) from there on
+        self.kept: dict[Row, tuple[int, list[int], Tensor]] = {}  # first place; tokens and stream (n, D) from there on
 
     def saw(self, rows: Sequence[Row], hidden: Sequence[Tensor]) -> None:
         """What the model has just read of these rows stands after what it had read before; guesses that were refused
-        are written over. A row that jumped ahead (its beginning was found in the cache) begins anew."""
+        are written over. A row that jumped ahead (its beginning was found in the cache) begins anew, and so does one
+        that has read other tokens than were shown (another draft's, on a branch)."""
         for row, fresh in zip(rows, hidden, strict=True):
-            first, before = self.kept.get(row, (row.read, fresh[:0]))
-            if not first <= row.read <= first + len(before):
-                first, before = row.read, fresh[:0]
-            whole = torch.cat([before[: row.read - first], fresh])
+            before = self._read(row)
+            first = row.read if before is None else row.read - len(before)
+            whole = fresh if before is None else torch.cat([before, fresh])
             extra = max(0, len(whole) - self.window - row.guesses)  # guesses may go again
-            self.kept[row] = first + extra, whole[extra:].clone()
+            tokens = row.text[first + extra : row.read + len(fresh)]
+            self.kept[row] = first + extra, tokens, whole[extra:].clone()
 
     def latest(self, row: Row) -> Tensor | None:
         """(n, D), n at most `window`: the stream of the places up to `row.read - 1`; None where it was not shown."""
-        first, known = self.kept.get(row, (0, None))
-        if known is None or not 0 < row.read - first <= len(known):
-            return None
-        return known[: row.read - first][-self.window :]
+        read = self._read(row)
+        return None if read is None else read[-self.window :]
 
     def forget(self, row: Row) -> None:
         """The row is over."""
         self.kept.pop(row, None)
+
+    def _read(self, row: Row) -> Tensor | None:
+        """What is kept up to `row.read`; None where that does not reach it, or belongs to other tokens."""
+        first, tokens, stream = self.kept.get(row, (0, [], None))
+        size = row.read - first
+        if stream is None or not 0 < size <= len(tokens) or tokens[:size] != row.text[first : row.read]:
+            return None
+        return stream[:size]
