@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jielong.base import noise
 from jielong.infer.core import Core
-from jielong.infer.draft.control import Controller, Line
+from jielong.infer.draft.control import Controller, Line, Rates
 from jielong.infer.draft.drafting import Drafting
 from jielong.infer.draft.lookup import Lookup
 from jielong.infer.draft.selves import early_exit, quantised
@@ -191,37 +191,54 @@ def test_rows_that_leave_are_forgotten(model: Transformer) -> None:
     assert set(told.gone) == set(rows) and not core.drafting.drafts  # type: ignore[union-attr]
 
 
-def pretend(controller: Controller, alpha: float, verify: float, draft: float, steps: int = 400) -> tuple[float, float]:
-    """Tokens a second with and without guesses, on a clock of our own: a step takes 1 + verify a guess, a guess
+def pretend(controller: Controller, alpha: float, verify: float, draft: float, steps: int = 400, seed: int = 0,
+            jump: float = 0.0) -> float:  # fmt: skip
+    """Tokens a second, on a clock of our own: a step takes 1, with guesses 1 + jump + verify a guess; a guess takes
     `draft`, and stays with probability alpha."""
     row = Row(0, Request((1,), Sampling()), 10**9)
-    rng, tokens, seconds = np.random.default_rng(0), 0, 0.0
+    rng, tokens, seconds = np.random.default_rng(seed), 0, 0.0
     for _ in range(steps):
         if not controller.awake():
             tokens, seconds = tokens + 1, seconds + 1.0
             continue
         k = controller(row, 99)
         stayed = int(np.argmin(np.append(rng.random(k) < alpha, False)))
-        took, drafting = 1.0 + verify * k, draft * k
+        took, drafting = 1.0 + jump * (k > 0) + verify * k, draft * k
         controller.watch(took * rng.uniform(0.95, 1.1), drafting, int(k > 0), [(row, k, stayed)] if k else [], 1)
         tokens, seconds = tokens + stayed + 1, seconds + took + drafting
-    return tokens / seconds, 1.0
+    return tokens / seconds
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.6, 0.8, 0.95, 1.0])
 @pytest.mark.parametrize("verify, draft", [(0.02, 0.02), (0.1, 0.1), (0.05, 0.5), (0.3, 0.02), (1.0, 0.0)])
 def test_the_controller_is_near_the_best_and_hardly_ever_slower(alpha: float, verify: float, draft: float) -> None:
-    controller = Controller(most=8)
-    rate, plain = pretend(controller, alpha, verify, draft, steps=1500)
+    controllers = [Controller(most=8) for _ in range(4)]
+    rate = float(np.mean([pretend(c, alpha, verify, draft, 1500, seed) for seed, c in enumerate(controllers)]))
 
     def ideal(k: int) -> float:
         return sum(alpha**i for i in range(k + 1)) / (1 + (verify + draft) * k)
 
     best = max(ideal(k) for k in range(9))
-    assert rate >= 0.97 * plain
+    assert rate >= 0.98
     assert rate >= 0.9 * best
     if best > 1.2:
-        assert controller.speedup() == pytest.approx(best, rel=0.12)
+        assert np.mean([c.speedup() for c in controllers]) == pytest.approx(best, rel=0.1)
+
+
+def test_reading_two_tokens_may_cost_much_more_than_reading_one() -> None:
+    """No straight line fits that: the best number is found, and its worth known."""
+    controllers = [Controller(most=8) for _ in range(4)]
+    rates = [pretend(c, 0.9, 0.03, 0.05, 1500, seed, jump=0.6) for seed, c in enumerate(controllers)]
+    best = max(sum(0.9**i for i in range(k + 1)) / (1 + 0.6 * (k > 0) + 0.08 * k) for k in range(9))
+    assert np.mean(rates) >= 0.93 * best
+    assert np.mean([c.speedup() for c in controllers]) == pytest.approx(best, rel=0.1)
+
+
+def test_a_guess_that_was_asked_for_and_did_not_come_is_one_that_did_not_stay() -> None:
+    rates = Rates()
+    for _ in range(200):
+        rates.add(asked=3, proposed=1, accepted=1)
+    assert rates.rate(0, 0.5) > 0.95 and rates.rate(1, 0.5) < 0.05 and len(rates.tried) == 2
 
 
 @given(st.floats(0.1, 9), st.floats(0, 3), st.lists(st.integers(0, 3), min_size=3, max_size=30))

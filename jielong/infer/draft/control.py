@@ -24,13 +24,13 @@ from jielong.infer.schedule import Row
 FORGET, SLOWLY = 0.97, 0.995  # what a guess of a row weighs one guess later; and one of all rows
 LATEST, SURE = 30.0, 5.0  # steps that a mean of seconds looks back on; and from which on it can be trusted
 STRAY = 2.0  # a step that takes so many times what was expected was disturbed: it counts as that much
-AFRESH = 64  # steps after which one without guesses is looked at again: it grows longer with the text
+AFRESH = 128  # steps after which two without guesses are taken, and the second looked at: it grows with the text
 PROBE = 8  # steps between two that guess twice as far as seems best, until it is known what that costs
 PRIOR, WEIGHT = 0.6, 2.0  # the rate of a place nobody has seen, and how many guesses that opinion is worth
 MARGIN = 1.02  # promised speed-ups below this are not worth the noise
 SHARE = 0.01  # of the time that may go into trials while guesses do not pay
 FEW, MANY = 4, 1024  # steps between two trials, at least and at most
-TRIAL = 2  # guesses of a trial
+TRIAL, CREDIT = 2, 3.0  # guesses of a trial; steps that trials may have won and lose again
 
 
 class Line:
@@ -124,7 +124,8 @@ class Controller:
         self.asked: dict[Row, int] = {}  # guesses that were asked for in this step
         self.found = 1.0  # share of the rows asked for guesses that got some
         self.running, self.seen, self.rest, self.far = 1, 0, 0, 0
-        self.trying = self.pays = False
+        self.trying = self.pays = self.calm = False  # calm: nobody was asked in the step before
+        self.debt = 0.0  # seconds that trials took and did not bring back
         self.own = 0.0  # seconds that the controller itself takes
         self.took = [0.0] * (most + 1)  # seconds of a step in which all rows are asked for so many guesses
 
@@ -140,7 +141,7 @@ class Controller:
     def __call__(self, row: Row, room: int) -> int:
         """How many guesses this row gets in a step that is looked at."""
         most = min(self.most, room)
-        if most < 1 or self.seen < 2 or self.seen % AFRESH == 0:  # steps without guesses are seen first
+        if most < 1 or self.seen < 3 or self.seen % AFRESH < 2:  # steps without guesses are seen first, and again
             return 0
         k = min(self.best(self.rows.get(row), most), max(1, 2 * self.far))
         self.pays |= k > 0
@@ -162,7 +163,7 @@ class Controller:
         return k if (1 + gains[k]) * plain >= MARGIN * self.took[k] else 0
 
     def gains(self, rates: Rates | None, most: int) -> list[float]:
-        """Tokens that 0, 1, ..., `most` guesses bring, on average: where a row's own rates are not known, as for all."""
+        """Tokens that 0, 1, ..., `most` guesses bring, on average; what is not known of the row is as for all."""
         out, alive, prior, total = [0.0], self.found, PRIOR, 0.0
         for i in range(most):
             prior = self.all.rate(i, prior)
@@ -187,9 +188,12 @@ class Controller:
         self.seen += 1
         self.running = max(1, running)
         guesses = sum(proposed for _, proposed, _ in results)
-        self.step.add(guesses, seconds)
+        if guesses or self.calm:  # after guessing, threads that waited have to be woken: not what a plain step takes
+            self.step.add(guesses, seconds)
+        self.calm = not asked
         if asked:
-            self.draft.add(guesses, drafting + self.own)
+            drafting += self.own + (0.0 if guesses else max(0.0, seconds - self.step(0)))
+            self.draft.add(guesses, drafting)
             self.found = FORGET * self.found + (1 - FORGET) * len(results) / asked
         for row, proposed, accepted in results:
             wanted = self.asked.get(row, proposed)
@@ -197,8 +201,8 @@ class Controller:
             self.all.add(wanted, proposed, accepted)
             self.rows.setdefault(row, Rates()).add(wanted, proposed, accepted)
         self._price()
-        if self.seen > 2:
-            self._turn(drafting + self.own, guesses, asked, results)
+        if self.seen > 3:
+            self._turn(drafting, guesses, asked, results)
         took = time.perf_counter() - began
         self.own = took if not self.own else min(0.9 * self.own + 0.1 * took, STRAY * self.own)
 
@@ -217,9 +221,12 @@ class Controller:
             self.trying = not self.pays
             return
         self.trying = False
-        if self.pays or self.best(None, self.most) or any(self.best(self.rows[row], self.most) for row, _, _ in results):
+        lately = [None, *(self.rows[row] for row, _, _ in results)]
+        if self.pays or any(self.best(rates, self.most) for rates in lately):
             return
         each = self.step(0)
         brought = each * sum(accepted for _, _, accepted in results) / self.running
-        cost = drafting + max(0.0, self.step(guesses) - each - brought)
-        self.rest = max(FEW, min(MANY, round(cost / (SHARE * max(each, 1e-9)))))
+        self.debt = max(-CREDIT * each, self.debt + drafting + self.step(guesses) - each - brought)
+        if self.debt > 0:
+            self.rest, self.debt = min(MANY, round(self.debt / (SHARE * max(each, 1e-9)))), 0.0
+        self.rest = max(FEW, self.rest)
