@@ -46,12 +46,8 @@ class MedusaDrafter:
         if not guesses:
             return drafts
         reach = max(guess.most for guess in guesses)
-        logits_KBV = self.model.logits(torch.stack(self.heads(torch.stack(shown), reach)))
-        going, left = guesses, list(range(len(guesses)))
-        for depth in range(reach):
-            still = self.shaper.extend(going, logits_KBV[depth, left], depth)
-            left = [at for at, guess in zip(left, going) if guess in still]
-            going = still
+        streams_KBD = torch.stack(self.heads(torch.stack(shown), reach))
+        self.shaper.spread(guesses, self.model.logits(streams_KBD).transpose(0, 1))
         for guess in guesses:
             drafts[guess.place] = guess.draft()
         return drafts

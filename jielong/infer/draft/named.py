@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jielong.base.errors import UserError
 from jielong.infer.draft.types import Drafter
+
+if TYPE_CHECKING:
+    from jielong.nets.checkpoint import Loaded
 
 NAMES = "lookup, int8, int4, early:LAYERS, store:FILE, the folder of a smaller model, or one of `train draft`"
 
@@ -41,8 +44,6 @@ def named(name: str, model: Any, codec: Any) -> Drafter:
 def _folder(path: Path, model: Any, codec: Any) -> Drafter:
     """What was trained to guess for this model; or another model: one with another tokenizer guesses in its own
     tokens, which are translated."""
-    from jielong.infer import slots
-    from jielong.infer.draft.model import ModelDrafter
     from jielong.infer.draft.other_tokenizer import OtherTokenizer
     from jielong.nets import checkpoint
     from jielong.nets.drafts import folder
@@ -52,8 +53,18 @@ def _folder(path: Path, model: Any, codec: Any) -> Drafter:
 
         return trained(path, model, codec)
     loaded = checkpoint.load(path)
-    slots.refuse(loaded.info, path)
     if loaded.codec.fingerprint == codec.fingerprint:
-        return ModelDrafter(loaded.model, model.config.vocab, name=path.name)
-    own = ModelDrafter(loaded.model, loaded.model.config.vocab, name=path.name)
-    return OtherTokenizer(own, loaded.codec, codec)
+        return _whole(loaded, model.config.vocab)
+    return OtherTokenizer(_whole(loaded, loaded.config.vocab), loaded.codec, codec)
+
+
+def _whole(loaded: Loaded, vocab: int) -> Drafter:
+    """A model that guesses by itself, token by token or a block at once; `vocab` tokens are known to who asks."""
+    from jielong.infer.draft.diffusion import DiffusionDrafter
+    from jielong.infer.draft.model import ModelDrafter
+    from jielong.infer.slots import marks_of
+
+    marks = marks_of(loaded.info, loaded.codec.size, loaded.config.vocab)
+    if marks is None:
+        return ModelDrafter(loaded.model, vocab, name=loaded.path.name)
+    return DiffusionDrafter(loaded.model, marks, vocab, name=loaded.path.name)

@@ -31,4 +31,8 @@ def beside(kind: str, head: Any, model: Transformer, name: str) -> Drafter:
         from jielong.infer.draft.eagle import EagleDrafter
 
         return EagleDrafter(head, model, name)
+    if kind == "block":
+        from jielong.infer.draft.block import BlockDrafter
+
+        return BlockDrafter(head, model, name)
     raise UserError(f"no drafter of kind {kind!r}")
