@@ -56,8 +56,21 @@ def uniform(seed: int, *position: Any, n: int | None = None) -> float | Floats:
 
 def gumbel(seed: int, *position: Any, n: int) -> Floats:
     """(n,) standard Gumbel numbers: argmax(logits + gumbel) draws from softmax(logits). Always finite."""
-    inside = ((_bits(seed, GUMBEL, position, n) >> np.uint64(12)) + 0.5) * 2.0**-52  # never 0 or 1
-    return np.asarray(-np.log(-np.log(inside)))
+    return gumbel_at(gumbel_place(seed, *position), n)
+
+
+def gumbel_place(seed: int, *position: Any) -> NDArray[np.uint64]:
+    """Where the Gumbel numbers of a position come from: Philox's key (2) and counter (3). A position of two or three
+    whole numbers stands in the counter as it is."""
+    return _place(seed, GUMBEL, position)
+
+
+def gumbel_at(place: NDArray[np.uint64], n: int) -> Floats:
+    """(n,) Gumbel numbers, 32 bits each. -log(-log(1 - x)) with x >= 2^-33: the large ones, which decide, keep all
+    their digits."""
+    words = _words(place, (n + 1) // 2)
+    halves = np.stack([words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)], axis=1).reshape(-1)[:n]
+    return np.asarray(-np.log(-np.log1p(-(halves + 0.5) * 2.0**-32)))
 
 
 def integers(seed: int, *position: Any, below: int, n: int) -> NDArray[np.int64]:
@@ -166,7 +179,17 @@ def _unit(bits: NDArray[np.uint64]) -> Floats:
 
 
 def _bits(seed: int, use: int, position: tuple[Any, ...], n: int) -> NDArray[np.uint64]:
-    """(n,) words. Key: the seed, and use + kind of position. Counter: the block inside, then the position.
+    """(n,) words."""
+    return _words(_place(seed, use, position), n)
+
+
+def _words(place: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
+    counter = np.array([0, *place[2:]], dtype=np.uint64)
+    return np.asarray(np.random.Philox(key=place[:2], counter=counter).random_raw(n), dtype=np.uint64)
+
+
+def _place(seed: int, use: int, position: tuple[Any, ...]) -> NDArray[np.uint64]:
+    """(5,) Key: the seed, and use + kind of position. Counter, after the block inside: the position.
 
     Positions of up to three integers in [0, 2**64) are written as they are, so no two of them can meet; any
     other is hashed into the same 192 bits.
@@ -179,9 +202,7 @@ def _bits(seed: int, use: int, position: tuple[Any, ...], n: int) -> NDArray[np.
         kind, words = HASHED, [int.from_bytes(hashed[i : i + 8], "big") for i in (0, 8, 16)]
     if not 0 <= seed < WORD:
         seed = seed_of("seed", seed)
-    key = np.array([seed, 8 * use + kind], dtype=np.uint64)
-    bits = np.random.Philox(key=key, counter=np.array([0, *words], dtype=np.uint64)).random_raw(n)
-    return np.asarray(bits, dtype=np.uint64)
+    return np.array([seed, 8 * use + kind, *words], dtype=np.uint64)
 
 
 def _canonical(value: Any) -> bytes:

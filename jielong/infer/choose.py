@@ -20,7 +20,7 @@ from jielong.infer import law
 from jielong.infer.law import Crest
 from jielong.infer.pieces import Pieces, Stops
 from jielong.infer.request import Request, Top
-from jielong.infer.sample import LAWLESS, Rows, lawless, log_law, pick, process, weights
+from jielong.infer.sample import LAWLESS, Rows, lawless, log_law, process, weights
 from jielong.infer.sampling import Sampling
 from jielong.infer.schedule import Row
 
@@ -57,6 +57,7 @@ class Chooser:
             0 if s.stop or s.stop_ids or r.request.processors else len(r.request.prompt) + r.limit
             for r, s in zip(rows, samplings)
         ]
+        self.places_B5 = np.stack([noise.gumbel_place(r.request.sampling.seed, r.request.index, 0) for r in rows])
         self.longest_ban = max((len(w) for words in bans for w in words), default=0)
         self.masked = [i for i, r in enumerate(rows) if r.request.processors]
         self.seen_BV = self.written_BV = None
@@ -144,7 +145,8 @@ class Chooser:
             probs_BV = weights(law_BV)
             choose = self.rules.source.choose
             return np.array([choose(p, r.number, r.written) for p, r in zip(probs_BV, self.rows)], dtype=np.int64)
-        return pick(law_BV, np.array([0.0 if r.chance is None else r.chance[r.written] for r in self.rows]))
+        self.places_B5[:, 3] = [r.written for r in self.rows]
+        return law.race(law_BV, self.places_B5)
 
     @staticmethod
     def _fail(bad_B: Tensor, failed: dict[int, Exception]) -> bool:
@@ -203,12 +205,6 @@ class Rules:
             self.stops(sampling.stop)
         if sampling.logit_bias or sampling.bad_words:
             Rows.of([sampling], [self.bans(sampling)], size, torch.device("cpu"))
-
-    def chance(self, request: Request, limit: int) -> np.ndarray | None:
-        """The uniform numbers of a request's tokens."""
-        if self.source is not None or request.sampling.temperature == 0:
-            return None
-        return noise.uniform(request.sampling.seed, request.index, n=limit)
 
 
 def _counts(ids: Sequence[int], size: int) -> Tensor:

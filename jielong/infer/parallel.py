@@ -106,8 +106,8 @@ class Chance:
             raise WorkFailed(LAWLESS)
         if self.source is None:
             seeds = [self.samplings[row].seed for row in rows.tolist()]
-            places = [noise.gumbel_place(seed, *address, slot) for seed, slot in zip(seeds, slots.tolist())]
-            return pick(logits_NV, np.stack(places))
+            each = [noise.gumbel_place(seed, *address, slot) for seed, slot in zip(seeds, slots.tolist())]
+            return pick(logits_NV, np.stack(each))
         choose, first = self.source.choose, self.first
         places = zip(weights(logits_NV), rows.tolist(), slots.tolist())
         return np.array([choose(p, first + row, *address, slot) for p, row, slot in places], dtype=np.int64)

@@ -2,8 +2,8 @@
 
 Every processor takes float32 logits (B, V) and settings that are numbers or one per row (B,), and gives
 new logits (B, V); a token it removes gets -inf. What a row becomes depends on that row alone. `process`
-chains them in the order written in `Sampling`; `pick` draws by inverting the cumulative distribution
-with one uniform number a row. A temperature of 0 is the limit: all the probability on the most probable
+chains them in the order written in `Sampling`; `pick` draws the token with the largest logit + Gumbel number,
+each token's from the row's own place. A temperature of 0 is the limit: all the probability on the most probable
 token, the lowest id among equals.
 """
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from jielong.base.errors import UserError, WorkFailed
+from jielong.infer import law
 from jielong.infer.sampling import Sampling
 
 LAWLESS = "no token can be drawn: the model gave NaN, or bias, bad words and grammar forbid all"
@@ -116,18 +117,14 @@ def log_law(logits_BV: Tensor) -> Tensor:
     return logits_BV.float().log_softmax(dim=-1)
 
 
-def pick(logits_BV: Tensor, uniforms_B: np.ndarray) -> np.ndarray:
-    """Tokens (B,) drawn from softmax(logits): the first whose cumulative probability exceeds the uniform.
+def pick(logits_BV: Tensor, places_B5: np.ndarray) -> np.ndarray:
+    """Tokens (B,) drawn from softmax(logits) by the Gumbel numbers at these places (`law.race`).
 
     WorkFailed when a row has no token left or is not a number.
     """
-    edges_BV = logits_BV.float().softmax(dim=-1).cumsum(dim=-1, dtype=torch.float64).cpu()
-    total_B1 = edges_BV[:, -1:]
-    if not total_B1.isfinite().all():
+    if bool(lawless(logits_BV).any()):
         raise WorkFailed(LAWLESS)
-    mark_B1 = torch.from_numpy(uniforms_B)[:, None] * total_B1
-    below_B1 = torch.nextafter(total_B1, torch.zeros_like(total_B1))  # a uniform near 1 may round up
-    return torch.searchsorted(edges_BV, torch.minimum(mark_B1, below_B1), right=True)[:, 0].numpy()
+    return law.race(logits_BV, places_B5)
 
 
 def lawless(logits_BV: Tensor) -> Tensor:

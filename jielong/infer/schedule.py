@@ -32,7 +32,6 @@ class Row:
     dropped: int = 0  # tokens that were read and let go again, to make room in a full context
     epoch: int = 0  # changes whenever pages of the table are exchanged
     cached: int = 0  # prompt tokens that were found in the cache at first
-    chance: Any = None  # uniform numbers, one a token
     states: list[Any] = field(default_factory=list)  # of the processors
     counts: Any = None  # what penalties need to know
     report: Any = None  # log-probabilities of the prompt, while it is echoed

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jielong.base import noise, stats
 from jielong.base.errors import UserError, WorkFailed
-from jielong.infer import sample
+from jielong.infer import law, sample
 from jielong.infer.sampling import Sampling
 
 WHOLE = st.integers(-8, 8).map(lambda n: n / 2)  # halves: ties are common, sums are exact
@@ -170,28 +170,52 @@ def test_a_token_the_model_lacks_is_named(settings: Sampling, bans: tuple) -> No
 def test_nothing_left_to_draw_from_is_said() -> None:
     for bad in (torch.full((1, 4), -math.inf), torch.tensor([[0.0, math.nan, 1.0, 2.0]])):
         with pytest.raises(WorkFailed, match="no token can be drawn"):
-            sample.pick(bad, np.array([0.5]))
+            sample.pick(bad, places(1, 1))
 
 
-@given(st.lists(st.floats(-30, 30), min_size=2, max_size=8), st.floats(0, 1, exclude_max=True))
-def test_pick_inverts_the_cumulative_distribution(row: list[float], u: float) -> None:
-    chosen = int(sample.pick(torch.tensor([row]), np.array([u]))[0])
-    edges = np.cumsum(softmax(row))
-    low = edges[chosen - 1] if chosen else 0.0
-    assert low - 1e-6 <= u <= edges[chosen] + 1e-6
+@given(st.lists(st.floats(-30, 30), min_size=1, max_size=200), st.integers(0, 2**64 - 1), st.integers(0, 99))
+def test_pick_takes_the_largest_logit_and_gumbel_number(row: list[float], seed: int, place: int) -> None:
+    chosen = int(sample.pick(torch.tensor([row]), noise.gumbel_place(seed, 3, place)[None])[0])
+    heights = np.array(row, dtype=np.float32) + noise.gumbel(seed, 3, place, n=len(row))
+    assert heights[chosen] >= heights.max() - 1e-4
+
+
+def test_without_a_compiler_the_same_is_picked(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = 3 * torch.randn(300, 1000, generator=torch.Generator().manual_seed(3))
+    there = places(300, 1)
+    fast = sample.pick(logits, there)
+    monkeypatch.setattr(law, "_library", lambda _: None)
+    assert (sample.pick(logits, there) == fast).mean() > 0.99
+    assert (sample.pick(logits, places(300, 2)) == fast).mean() < 0.5
+
+
+def places(n: int, seed: int) -> np.ndarray:
+    return np.stack([noise.gumbel_place(seed, i, 0) for i in range(n)])
 
 
 def test_pick_never_takes_what_is_impossible() -> None:
-    logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]]).repeat(4, 1)
-    edges = np.array([0.0, 0.5, np.nextafter(0.5, 0), np.nextafter(1.0, 0)])
-    assert sample.pick(logits, edges).tolist() == [1, 3, 1, 3]
+    logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]]).repeat(400, 1)
+    assert set(sample.pick(logits, places(400, 1)).tolist()) == {1, 3}
+    alone = torch.full((3, 40), -math.inf)
+    alone[[0, 1, 2], [0, 17, 39]] = torch.tensor([-80.0, 0.0, 80.0])
+    assert sample.pick(alone, places(3, 1)).tolist() == [0, 17, 39]
+
+
+def test_two_laws_at_one_place_agree_as_often_as_they_can() -> None:
+    """P(both i) = 1 / sum_j max(p_j / p_i, q_j / q_i) (Daliri et al. 2024, arXiv 2408.07978)."""
+    p, q = np.array([0.5, 0.3, 0.15, 0.05]), np.array([0.3, 0.3, 0.1, 0.3])
+    due = sum(1 / np.maximum(p / p[i], q / q[i]).sum() for i in range(4))
+    n = 40_000
+    one, two = (sample.pick(torch.from_numpy(np.log(law)).float().repeat(n, 1), places(n, 5)) for law in (p, q))
+    found = float((one == two).mean())
+    assert abs(found - due) < 4 * math.sqrt(due * (1 - due) / n)
+    assert found > (1 - 0.25) / (1 + 0.25)  # total variation 1/4
 
 
 def test_the_law_of_pick_is_softmax() -> None:
     logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(3))
     n = 40_000
-    uniforms = noise.uniform(noise.seed_of("law of pick"), n=n)
-    counts = np.bincount(sample.pick(logits.repeat(n, 1), uniforms), minlength=12)
+    counts = np.bincount(sample.pick(logits.repeat(n, 1), places(n, 7)), minlength=12)
     assert stats.g_test(counts, logits.softmax(-1)[0].double().numpy()) > 0.001
     tilted = (logits * 1.1).softmax(-1)[0].double().numpy()
     assert stats.g_test(counts, tilted) < 0.001  # the test can see a law that is 10 % sharper

@@ -15,8 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from jielong.base import noise
+from jielong.infer import law
 from jielong.infer.choose import Chooser, Token
 from jielong.infer.draft import along, branches, loop
 from jielong.infer.draft.branches import Path
@@ -29,8 +32,6 @@ from jielong.infer.draft.verify import coupled, multi
 from jielong.infer.schedule import Row, Work
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from jielong.infer.core import Core
 
 
@@ -71,6 +72,7 @@ class Drafting:
         self.branches: dict[Row, list[Path]] = {}  # those that are read beside it
         self.results: list[tuple[Row, int, int]] = []  # of this step: guesses, and how many stayed
         self.asked, self.took, self.awake = 0, 0.0, True  # rows asked for guesses, seconds of guessing
+        self.watches = watch([drafter])  # whether the drafter is to see the model's stream
         self.tally = Tally()
         self.safe: Safe | None = None
 
@@ -81,16 +83,20 @@ class Drafting:
 
     def propose(self, core: Core) -> None:
         """Guesses for the rows that go on by one token; they stand in their texts from now on."""
-        self.asked, self.results, self.took, self.others = 0, [], 0.0, {}
         self.awake = not isinstance(self.guess, Controller) or self.guess.awake()
-        if not self.awake:
+        if not self.awake:  # most steps, where guesses do not pay: they must not cost anything
             return
         began = time.perf_counter()
+        self.results, self.others = [], {}
         rows = [row for row in core.scheduler.running if row.unread == 1 and row.written]
         most = [self._most(row, core.room(row)) for row in rows]
         self.asked = sum(n > 0 for n in most)
-        if not self.asked:
-            return
+        if self.asked:
+            self._ask(core, rows, most)
+        self.took = time.perf_counter() - began
+
+    def _ask(self, core: Core, rows: Sequence[Row], most: Sequence[int]) -> None:
+        """The drafter is asked for at most so many guesses of each row."""
         draws: Draws = partial(_draws, core)
         if self.verify is None and core.rules.source is None:  # guesses by the number that will decide
             draws = paired(draws)
@@ -103,12 +109,6 @@ class Drafting:
                 self.drafts[row] = first
                 if others and (self.verify in (None, multi) or row.request.sampling.temperature == 0):
                     self.others[row] = (n, others)
-        self.took = time.perf_counter() - began
-
-    @property
-    def watches(self) -> bool:
-        """Whether the drafter is to see the model's stream."""
-        return watch([self.drafter])
 
     def saw(self, core: Core, widths: dict[Row, int], order: Sequence[tuple[Row, int]], hidden_ND: Tensor) -> None:
         """The drafter is shown the stream of all that is read in this step."""
@@ -226,15 +226,16 @@ def _draws(core: Core, row: Row) -> Choose:
     """The row's choices at its present place: its own numbers, or the source that takes the place of the seeds."""
     if core.rules.source is not None:
         return loop.bound(core.rules.source, row.number, row.written)
-    sampling, written = row.request.sampling, row.written
-    others = loop.bound(noise.RandomSource(noise.seed_of("draft", sampling.seed)), row.request.index, written)
+    request, written = row.request, row.written
+    seed = request.sampling.seed
+    others = loop.bound(noise.RandomSource(noise.seed_of("draft", seed)), request.index, written)
 
     def choose(probs: Sequence[float] | Floats, *position: Any) -> int:
-        if position[0] != PLACE or row.chance is None:
+        if position[0] != PLACE:
             return others(probs, *position)
-        heights = np.cumsum(probs)  # as `sample.pick` inverts it
-        mark = min(row.chance[written + position[1]] * heights[-1], np.nextafter(heights[-1], 0.0))
-        return int(np.searchsorted(heights, mark, side="right"))
+        place = noise.gumbel_place(seed, request.index, written + position[1])
+        with np.errstate(divide="ignore"):
+            return int(law.race(torch.from_numpy(np.log(probs))[None], place[None])[0])
 
     return choose
 

@@ -15,7 +15,7 @@ from jielong.infer.schedule import Row
 
 
 def paired(source: Draws) -> Draws:
-    """The i-th guess of any drafter is drawn by the uniform number that plain sampling has for that place."""
+    """The i-th guess of any drafter is drawn by the numbers that plain sampling has for that place."""
 
     def draws(row: Row) -> Choose:
         choose = source(row)

@@ -5,14 +5,18 @@ Each is a rule `(row, most, choose) -> Proposal` and looks at nothing but the ro
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from jielong.base import noise
 from jielong.infer.draft.types import PLACE, Choose, Draft, Draws, Floats, Proposal
 from jielong.infer.schedule import Row
 
+LONGEST = 4096  # tokens of a text of which it is known how lucky guesses are
 Rule = Callable[[Row, int, Choose], Proposal]
 Law = Callable[[tuple[int, ...]], Floats]  # of the next token after a text
 
@@ -104,6 +108,38 @@ def tree(law: Law) -> Rule:
     return rule
 
 
+def partly(truth: Callable[[Row], Sequence[int]], share: float) -> Rule:
+    """Each guess is, with probability `share`, what `truth` says comes next, else another token. Which it is depends on
+    the request's seed and the place in the text only: guesses stay independently of each other."""
+
+    def rule(row: Row, most: int, choose: Choose) -> Draft:
+        luck = _luck(row.request.sampling.seed)[row.written : row.written + most]
+        coming = truth(row)[:most]
+        return Draft(tuple(id if u < share else id - 1 if id else 1 for id, u in zip(coming, luck)))
+
+    return rule
+
+
+@lru_cache(maxsize=64)
+def _luck(seed: int) -> list[float]:
+    return noise.uniform(noise.seed_of("partly", seed), n=LONGEST).tolist()
+
+
+def slow(rule: Rule, seconds: float) -> Rule:
+    """The same guesses, each of which takes so many seconds more of a core's time."""
+
+    def slowly(row: Row, most: int, choose: Choose) -> Proposal:
+        end = time.perf_counter()
+        proposal = rule(row, most, choose)
+        for draft in [proposal] if isinstance(proposal, Draft) else proposal:
+            end += seconds * len(draft.tokens)
+        while time.perf_counter() < end:
+            pass
+        return proposal
+
+    return slowly
+
+
 def repeat(text: tuple[int, ...]) -> int:
     """What came after the last token the last time; the token itself where it is new."""
     last = text[-1]
@@ -120,5 +156,5 @@ def _drawn(law: Law, row: Row, most: int, draw: Callable[[Floats, int], int]) ->
 
 
 def same_number(law: Law) -> Rule:
-    """For `verify.coupled`: accepted as often as the intervals of both laws overlap."""
+    """For `verify.coupled`: accepted as often as shared numbers give both laws the same token."""
     return drawn(law, PLACE)

@@ -27,9 +27,8 @@ OFF = 1e-6  # a law may sum to this much more or less than 1
 
 class Choose(Protocol):
     """An index, i with probability probs[i] / sum(probs); one position serves one choice: ("draft", i) for the i-th
-    guess, ("accept", i), ("residual", i). At (PLACE, i) it is the uniform number that plain sampling uses there,
-    inverted through the cumulative law: asked of two laws it gives two choices that agree as often as the laws'
-    intervals overlap."""
+    guess, ("accept", i), ("residual", i). At (PLACE, i) it is by the numbers that plain sampling uses there: asked of
+    two laws that are alike it mostly gives one token (`law.race`)."""
 
     def __call__(self, probs: Sequence[float] | Floats, *position: Any) -> int: ...
 

@@ -84,8 +84,9 @@ def coupled(laws: Laws, drafts: Sequence[Draft], choose: Choose) -> Accepted:
     """The token that plain sampling would take at each place, by the same number; as long as a draft has guessed it,
     the next one too. The same text as without drafts, whatever the drafter.
 
-    With q drawn by the same number a guess stays as often as the two laws' intervals overlap.
-    Source: the idea is Daliri et al. 2024, drafter-invariant decoding (arXiv 2408.07978); here by inversion.
+    With q drawn by the same Gumbel numbers a guess stays at least as often as (1 - d) / (1 + d), d the total variation
+    between the laws. Nothing here depends on how the two are coupled: whatever was guessed, the text is the target's.
+    Source: Daliri et al. 2024, drafter-invariant decoding (arXiv 2408.07978).
     """
     done: tuple[int, ...] = ()
     while True:

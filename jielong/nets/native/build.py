@@ -21,7 +21,7 @@ from pathlib import Path
 
 from jielong.base.talk import Talk
 
-SOURCES = ("step.cpp", "attention.h", "products.h", "vectors.h")
+SOURCES = ("step.cpp", "attention.h", "products.h", "choice.h", "vectors.h")
 # no -ffast-math: every product is to be summed in the order that is written, whatever stands around it
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden",
          "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")  # fmt: skip
@@ -53,7 +53,7 @@ def found() -> str | None:
 def _load(path: Path) -> ctypes.CDLL:
     loaded = ctypes.CDLL(str(path))
     loaded.jielong_vector.restype = ctypes.c_int64
-    for name in ("jielong_pack", "jielong_pack8", "jielong_step", "jielong_crest"):
+    for name in ("jielong_pack", "jielong_pack8", "jielong_step", "jielong_crest", "jielong_race"):
         getattr(loaded, name).restype = None
     return loaded
 

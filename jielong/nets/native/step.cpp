@@ -10,6 +10,7 @@
 #include <omp.h>
 
 #include "attention.h"
+#include "choice.h"
 
 namespace {
 
@@ -176,17 +177,10 @@ EXPORT void jielong_step(const Model *model, const Feed *feed, int threads) {
 
 EXPORT void jielong_crest(const float *logits, int64_t *best, float *most, float *total, int64_t rows, int64_t size, int threads) {
     #pragma omp parallel for num_threads(rows * size < SMALL ? 1 : threads)
-    for (int64_t row = 0; row < rows; ++row) {
-        const float *x = logits + row * size;
-        const float largest = greatest(x, size);
-        vec all{};
-        for (int64_t i = 0; i < size; i += V) {
-            vec value = exponential(some(x + i, size - i) - largest);
-            for (int64_t j = size - i; j < V; ++j) value[j] = 0.0f;
-            all += value;
-        }
-        int64_t place = 0;
-        while (place < size && x[place] != largest && x[place] == x[place]) ++place;
-        best[row] = std::min(place, size - 1), most[row] = largest, total[row] = largest + std::log(sum(all));
-    }
+    for (int64_t row = 0; row < rows; ++row) crest(logits + row * size, size, best[row], most[row], total[row]);
+}
+
+EXPORT void jielong_race(const float *logits, const uint64_t *places, int64_t *won, int64_t rows, int64_t size, int threads) {
+    #pragma omp parallel for num_threads(rows * size < SMALL ? 1 : threads)
+    for (int64_t row = 0; row < rows; ++row) won[row] = race(logits + row * size, size, places + row * PLACE);
 }

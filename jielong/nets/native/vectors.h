@@ -70,6 +70,25 @@ inline vec exponential(vec x) {
     return y * (vec)bits;
 }
 
+inline vec logarithm(vec x) {  // of positive numbers that are not tiny: within 2 units in the last place
+    const ivec bits = (ivec)x;
+    vec exponent = __builtin_convertvector((bits >> 23) - 126, vec), m = (vec)((bits & 0x007FFFFF) | 0x3F000000);
+    const vec one = splat(1.0f);
+    exponent = m < 0.70710678f ? exponent - one : exponent;
+    m = (m < 0.70710678f ? m + m : m) - one;
+    const vec square = m * m;
+    vec y = m * 7.0376836292e-2f - 1.1514610310e-1f;  // minimax coefficients of Cephes' logf
+    y = y * m + 1.1676998740e-1f;
+    y = y * m - 1.2420140846e-1f;
+    y = y * m + 1.4249322787e-1f;
+    y = y * m - 1.6668057665e-1f;
+    y = y * m + 2.0000714765e-1f;
+    y = y * m - 2.4999993993e-1f;
+    y = y * m + 3.3333331174e-1f;
+    y = y * m * square + exponent * -2.12194440e-4f - square * 0.5f;
+    return m + y + exponent * 0.693359375f;
+}
+
 inline vec hyperbolic(vec x) {  // tanh: an odd polynomial near zero (Cephes' tanhf), else by exp
     vec square = x * x;
     vec near = square * -5.70498872745e-3f + 2.06390887954e-2f;
