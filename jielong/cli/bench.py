@@ -1,4 +1,4 @@
-"""`jielong bench train` and `jielong bench infer`: speed beside peers, in one run."""
+"""`jielong bench train`, `infer` and `draft`: speed beside peers, and with guesses beside without, in one run."""
 
 from __future__ import annotations
 
@@ -110,6 +110,44 @@ def infer(
     talk.table(("model", "what", "value", "unit", "bar", "note"), list(bench.summary(result)))
     talk.document(loads(result.to_json()))
     talk.next_command("jielong lab report" if store else "jielong bench infer --store docs/results")
+
+
+def draft(
+    *,
+    pairs: int = 0,
+    quick: bool = False,
+    store: Path | None = None,
+    common: Common = Common(),
+) -> None:
+    """Guessing ahead with the controller beside writing token by token: the worst slowdown, the speed-up where there
+    should be one, and what was promised beside what came. Trains its three models on the world first, once, and keeps
+    them under runs/. Prompts of Spec-Bench are read where JIELONG_DATA names a folder that has them.
+
+    Parameters
+    ----------
+    pairs
+        Interleaved pairs of each case, with guesses and without; 0: 15, or 3 where it is to be quick.
+    quick
+        Tiny models and short texts: whether everything runs, in a minute.
+    store
+        Keep the result in this folder, as docs/results, for `jielong lab report`.
+    """
+    import os
+    import time
+
+    from jielong.base.errors import UserError
+    from jielong.base.plain import loads
+    from jielong.bench import draft as bench
+
+    if pairs < 0 or pairs == 1:
+        raise UserError(f"--pairs is {pairs}: give 2 or more, or 0 for the usual number")
+    talk, data = common.talk(), os.environ.get("JIELONG_DATA")
+    began = time.monotonic()
+    result = bench.run(talk, quick, pairs, Path(data) if data else None)
+    result = _stored(result, bench, began, store)
+    talk.table(("group", "what", "value", "promised", "bar", "note"), list(bench.summary(result)))
+    talk.document(loads(result.to_json()))
+    talk.next_command("jielong lab report" if store else "jielong bench draft --store docs/results")
 
 
 def _stored(result: Result, bench: Any, began: float, store: Path | None) -> Result:

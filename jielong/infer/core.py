@@ -139,7 +139,7 @@ class Core:
         work = self.scheduler.plan()
         if not work:
             return []
-        branches = self.drafting.fork(self, work) if self.drafting is not None else []
+        branches = self.drafting.fork(self, work) if self.drafting is not None and self.drafting.others else []
         due = self.feeding.feed([*work, *branches])
         if self.drafting is not None and self.drafting.watches:
             logits, hidden_ND = self.runner.look(due.feed)
@@ -152,7 +152,7 @@ class Core:
             _note(row, logits[first + again : first + again + len(coming)], coming)
         self.scheduler.done(work)
         tokens = self._next(due.ready, logits) if due.ready else []
-        if self.drafting is not None:
+        if self.drafting is not None and self.drafting.awake:
             self.drafting.watch(work, time.perf_counter() - began)
         return self._close(tokens)
 
@@ -176,7 +176,7 @@ class Core:
                         firsts[twin] = first
         silent = [Token(row, None, reason="length") for row in firsts if row.limit == 0]
         rows = [row for row in firsts if row.limit > 0 and row.trunk is None]
-        if self.drafting is None or not any(row.guesses for row in rows):
+        if self.drafting is None or not self.drafting.drafts:
             return silent + self.choose(rows, logits_RV, [firsts[row] for row in rows])
         return silent + self.drafting.settle(self, rows, logits_RV, firsts)
 

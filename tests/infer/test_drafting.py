@@ -248,7 +248,7 @@ def test_a_line_is_found_again(at: float, by: float, xs: list[int]) -> None:
     for x in xs:
         line.add(x, at + by * x)
     if len(set(xs)) > 1:
-        assert line.by == pytest.approx(by, rel=1e-6, abs=1e-6)
+        assert line(102.0) - line(101.0) == pytest.approx(by, rel=1e-6, abs=1e-6)
         assert line(2.0) == pytest.approx(at + 2 * by, rel=1e-6, abs=1e-6)
     for _ in range(200):
         line.add(40, at + by * 40)

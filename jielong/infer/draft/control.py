@@ -8,7 +8,7 @@ answered at all, and r_i the probability that the i-th guess of a row stays if t
 f (r_1 + r_1 r_2 + ...) tokens more (Leviathan et al. 2023, section 3, with a rate for each place) and are worth it
 where these take longer to write one by one. Both v and c are what was measured near k: reading two tokens may cost much
 more than reading one, and reading eight no more than two. Where guesses do not pay, nobody is asked, but for a trial
-now and then: so seldom that trials take a hundredth of the time.
+now and then: so seldom that trials take less than a hundredth of the time.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ FORGET, SLOWLY = 0.97, 0.995  # what a guess of a row weighs one guess later; an
 LATEST, SURE = 30.0, 5.0  # steps that a mean of seconds looks back on; and from which on it can be trusted
 STRAY = 2.0  # a step that takes so many times what was expected was disturbed: it counts as that much
 AFRESH = 128  # steps after which two without guesses are taken, and the second looked at: it grows with the text
+PRICE = 4  # steps with guesses after which it is worked out anew what they take
 PROBE = 8  # steps between two that guess twice as far as seems best, until it is known what that costs
 PRIOR, WEIGHT = 0.6, 2.0  # the rate of a place nobody has seen, and how many guesses that opinion is worth
 MARGIN = 1.02  # promised speed-ups below this are not worth the noise
-SHARE = 0.01  # of the time that may go into trials while guesses do not pay
+SHARE = 0.007  # of the time that may go into trials while guesses do not pay
 FEW, MANY = 4, 1024  # steps between two trials, at least and at most
 TRIAL, CREDIT = 2, 3.0  # guesses of a trial; steps that trials may have won and lose again
 
@@ -40,8 +41,8 @@ class Line:
 
     def __init__(self) -> None:
         self.means: dict[int, tuple[float, float, float]] = {}  # by size of x: how many, mean x, mean y
-        self.n, self.at, self.by = 0.0, 0.0, 0.0
-        self.points: list[tuple[float, float]] = []
+        self.at, self.by = 0.0, 0.0
+        self.points: list[tuple[float, float]] = []  # of the curve; none before it is asked for
 
     def add(self, x: float, y: float) -> None:
         """One more point."""
@@ -50,7 +51,7 @@ class Line:
             y = min(y, STRAY * mean_y)
         n = min(n + 1, LATEST)
         self.means[_size(x)] = n, mean_x + (x - mean_x) / n, mean_y + (y - mean_y) / n
-        self._fit()
+        self.points = []
 
     def knows(self, x: float) -> bool:
         """Whether enough was seen near x."""
@@ -58,9 +59,9 @@ class Line:
 
     def _fit(self) -> None:
         means = sorted(self.means.values(), key=lambda mean: mean[1])
-        self.n = sum(n for n, _, _ in means)
-        x0 = sum(n * x for n, x, _ in means) / self.n
-        y0 = sum(n * y for n, _, y in means) / self.n
+        count = sum(n for n, _, _ in means)
+        x0 = sum(n * x for n, x, _ in means) / count
+        y0 = sum(n * y for n, _, y in means) / count
         spread = sum(n * (x - x0) ** 2 for n, x, _ in means)
         self.by = max(0.0, sum(n * (x - x0) * (y - y0) for n, x, y in means) / spread) if spread else 0.0
         self.at = max(0.0, y0 - self.by * x0)
@@ -71,7 +72,9 @@ class Line:
 
     def __call__(self, x: float) -> float:
         if not self.points:
-            return 0.0
+            if not self.means:
+                return 0.0
+            self._fit()
         left = right = self.points[0]
         for right in self.points:
             if right[0] >= x:
@@ -175,7 +178,7 @@ class Controller:
     def speedup(self, k: int | None = None) -> float:
         """Tokens a second with k guesses for every row (by default the best number), over those without."""
         k = self.best(None, self.most) if k is None else k
-        if not k or not self.step.n or not self.took[k]:
+        if not k or not self.took[k]:
             return 1.0
         return (1 + self.gains(None, k)[k]) * self.took[0] / self.took[k]
 
@@ -200,7 +203,8 @@ class Controller:
             self.far = max(self.far, proposed)
             self.all.add(wanted, proposed, accepted)
             self.rows.setdefault(row, Rates()).add(wanted, proposed, accepted)
-        self._price()
+        if self.seen % PRICE == 0 or not self.pays:
+            self._price()
         if self.seen > 3:
             self._turn(drafting, guesses, asked, results)
         took = time.perf_counter() - began
@@ -219,6 +223,7 @@ class Controller:
         """Whether there is to be a trial, or rest after one."""
         if not asked:
             self.trying = not self.pays
+            self.debt += drafting + self.own
             return
         self.trying = False
         lately = [None, *(self.rows[row] for row, _, _ in results)]
