@@ -8,52 +8,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jielong.infer.draft.guesses import Guess, Shaper
-from jielong.infer.draft.streams import Streams
-from jielong.infer.draft.types import Draft, Draws
-from jielong.infer.schedule import Row
+from jielong.infer.draft.guesses import Guess
+from jielong.infer.draft.streams import Watching
 from jielong.nets.cache import KVCache
 from jielong.nets.drafts.eagle import Eagle
 from jielong.nets.transformer import Transformer
 
 
-class EagleDrafter:
+class EagleDrafter(Watching):
     """`head` was trained beside `model`, whose embedding and head are its own too. At each call it reads the latest
-    places again, which is all that it can see; so nothing has to be taken back where guesses were refused. A row
-    whose stream was not shown yet gets no guesses."""
-
-    watches = True
+    places again, which is all that it can see; so nothing has to be taken back where guesses were refused."""
 
     def __init__(self, head: Eagle, model: Transformer, name: str = "eagle") -> None:
-        self.head, self.model, self.name = head, model, name
-        self.streams = Streams(head.config.window)
-        self.shaper = Shaper(model.config.vocab)
+        super().__init__(model, name, head.config.window)
+        self.head = head
 
-    def saw(self, rows: Sequence[Row], hidden: Sequence[Tensor]) -> None:
-        """See `types.Watcher`."""
-        self.streams.saw(rows, hidden)
-
-    def forget(self, row: Row) -> None:
-        self.streams.forget(row)
-
-    @torch.no_grad()
-    def propose(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> list[Draft]:
-        """One draft a row."""
-        drafts = [Draft()] * len(rows)
-        guesses, shown = list[Guess](), list[Tensor]()
-        for i, (row, k) in enumerate(zip(rows, most, strict=True)):
-            stream = self.streams.latest(row) if k > 0 else None
-            if stream is not None:
-                guesses.append(Guess(i, row, k, source(row), list(row.text)))
-                shown.append(stream)
-        if not guesses:
-            return drafts
-        stream_BD, cache = self._begin(guesses, shown)
-        going, depth = guesses, 0
-        while True:
-            still = self.shaper.extend(going, self.model.logits(stream_BD), depth)
-            if not still:
-                break
+    def guess(self, asked: Sequence[Guess], shown: Sequence[Tensor]) -> None:
+        """One after another, each from the stream that the head expects there."""
+        stream_BD, cache = self._begin(asked, shown)
+        going, depth = list(asked), 0
+        while still := self.shaper.extend(going, self.model.logits(stream_BD), depth):
             if len(still) < len(going):
                 kept = torch.tensor([at for at, guess in enumerate(going) if guess in still], device=stream_BD.device)
                 stream_BD, cache = stream_BD[kept], cache.keep(kept)
@@ -61,9 +35,6 @@ class EagleDrafter:
             last_B = torch.tensor([guess.tokens[-1] for guess in going], device=stream_BD.device)
             embeds = F.embedding(last_B, self.model.embed)[:, None]
             stream_BD = self.head(embeds, stream_BD[:, None], cache=cache)[:, 0]
-        for guess in guesses:
-            drafts[guess.place] = guess.draft()
-        return drafts
 
     def _begin(self, guesses: Sequence[Guess], shown: Sequence[Tensor]) -> tuple[Tensor, KVCache]:
         """The streams (B, D) that the head expects at the rows' last tokens, and what it has read to know them."""

@@ -1,4 +1,4 @@
-"""What a drafter that watches a model keeps of it: the latest places of each row's stream."""
+"""What drafters that watch a model have in common: the latest places of each row's stream, and asking with them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from jielong.infer.draft.guesses import Guess, Shaper
+from jielong.infer.draft.types import Draft, Draws
 from jielong.infer.schedule import Row
+from jielong.nets.transformer import Transformer
 
 
 class Streams:
@@ -45,3 +48,42 @@ class Streams:
         if stream is None or not 0 < size <= len(tokens) or tokens[:size] != row.text[first : row.read]:
             return None
         return stream[:size]
+
+
+class Watching:
+    """A drafter beside `model` that reads the latest `window` places of its stream and guesses `reach` tokens at most
+    (0: as many as are asked for). A row whose latest place was not shown gets no guesses."""
+
+    watches = True
+
+    def __init__(self, model: Transformer, name: str, window: int, reach: int = 0) -> None:
+        self.model, self.name, self.reach = model, name, reach
+        self.streams, self.shaper = Streams(window), Shaper(model.config.vocab)
+
+    def saw(self, rows: Sequence[Row], hidden: Sequence[Tensor]) -> None:
+        """The model's stream, where it has just read."""
+        self.streams.saw(rows, hidden)
+
+    def forget(self, row: Row) -> None:
+        self.streams.forget(row)
+
+    @torch.no_grad()
+    def propose(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> list[Draft]:
+        """One draft a row."""
+        drafts = [Draft()] * len(rows)
+        asked, shown = list[Guess](), list[Tensor]()
+        for i, (row, k) in enumerate(zip(rows, most, strict=True)):
+            latest = self.streams.latest(row) if k > 0 else None
+            if latest is not None:
+                asked.append(Guess(i, row, min(k, self.reach or k), source(row), list(row.text)))
+                shown.append(latest)
+        if asked:
+            self.guess(asked, shown)
+        for guess in asked:
+            drafts[guess.place] = guess.draft()
+        return drafts
+
+    def guess(self, asked: Sequence[Guess], shown: Sequence[Tensor]) -> None:
+        """Write the guesses of these rows; shown (n, D): the stream of each one's latest places, the last of them at
+        `row.read - 1`, where the token after it is `row.text[row.read]`."""
+        raise NotImplementedError
