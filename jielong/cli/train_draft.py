@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,11 +19,26 @@ if TYPE_CHECKING:
     from jielong.nets.checkpoint import Loaded
     from jielong.train.settings import Settings
 
-Kind = Literal["medusa", "eagle"]
+Kind = Literal["medusa", "eagle", "block", "small", "diffusion"]
 WRITING = 0.25  # of the minutes: the model's own texts
 MOST = 1_000_000  # tokens of them
 KEPT_UP = 0.3  # of the reference rate: the laws of many guesses are no matrix products
 BUDGET, ROWS = Budget(), Rows()
+
+
+@Parameter(name="*", group="Models of their own")
+@dataclass(frozen=True)
+class Whole:
+    """For --kind small and diffusion, which are no heads but models."""
+
+    width: int = 0
+    "Width, a multiple of 32 (default about half the model's, for diffusion two thirds)."
+    layers: int = 0
+    "Number of blocks (default half the model's)."
+    window: int = 24
+    "diffusion: how many of the latest tokens are read."
+    hard: Annotated[bool, Parameter(negative=())] = False
+    "small: learn the text alone, not what the model thinks of it."
 
 
 def draft(
@@ -34,6 +49,7 @@ def draft(
     reach: int = 4,
     chats: Annotated[bool, Parameter(negative=())] = False,
     split_on: str | None = None,
+    whole: Whole = Whole(),
     budget: Budget = BUDGET,
     rows: Rows = ROWS,
     place: Place = Place(),
@@ -49,7 +65,8 @@ def draft(
         Texts like those to be written, as for `train lm` (with --chats as for `train sft`); without any, the model
         writes its own for a quarter of the time.
     kind
-        medusa guesses several tokens from one place of the model's stream; eagle goes on with the stream by itself.
+        Beside the model's stream: medusa guesses several tokens from one place of it, block from the latest places;
+        eagle goes on with it by itself. Models of their own: small, distilled from the model; diffusion fills blocks.
     reach
         How many tokens ahead are guessed.
     chats
@@ -58,9 +75,9 @@ def draft(
         Cut text files into documents at this string, or at "blank" lines, or at every "line".
     """
     from jielong.base.errors import UserError
-    from jielong.nets import drafts
     from jielong.train import prepare
-    from jielong.train.draft import of_work, parted
+    from jielong.train.draft import parted
+    from jielong.train.guessers import Plan, guesser
     from jielong.train.settings import tokens_at
 
     talk = talk_of(common)
@@ -69,11 +86,11 @@ def draft(
     loaded = load(model, place)
     assert loaded is not None
     fits(rows, loaded.config)
-    head = drafts.fresh(kind, loaded.config, reach, rows.seed)
+    plan = Plan(reach, whole.width, whole.layers, whole.window, whole.hard, rows.seed)
+    made_for = guesser(kind, loaded.model, loaded.codec.size, plan, rows.context)
     minutes = budget.minutes if budget.given else 2.0
     writing = 0.0 if data or minutes is None else WRITING * minutes
-    flops = loaded.config.matrix_flops(rows.context) + 3.0 * head.flops(rows.context)
-    tokens = 0 if minutes is None else int(tokens_at(minutes - writing, flops) * KEPT_UP)
+    tokens = 0 if minutes is None else int(tokens_at(minutes - writing, made_for.flops) * KEPT_UP)
     settings = made_settings(rows, budget, tokens)
     texts = None
     if not data:
@@ -84,8 +101,11 @@ def draft(
     else:
         made = prepare.texts(data, rows.validation, rows.seed, str(loaded.path), 0, split_on)
     place = replace(place, out=_out(place))
-    info = {"model": str(model)}
-    train("draft", head, made, settings, list(data or []), place, talk, info, of_work, loaded.model, texts)
+    info = {"model": str(model), **made_for.info}
+    train(
+        "draft", made_for.model, made, made_for.settings(settings), list(data or []), place, talk, info,
+        made_for.objective, made_for.beside, texts,
+    )  # fmt: skip
 
 
 def _out(place: Place) -> Path:

@@ -143,7 +143,7 @@ def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, A
     talk.table(("measure", "value"), [(name, f"{value:.4f}") for name, value in figures.items()])
     talk.document({**about, "metrics": figures, "report": str(page)})
     chatty = work.info["name"] == "sft"
-    if work.beside is not None:
+    if work.info["name"] == "draft":
         talk.next_command(f'jielong generate "..." --model {work.info["model"]} --draft {out}')
         return
     answers = " --chat" if work.info.get("parallel", {}).get("chats") else ""
