@@ -17,7 +17,7 @@ class Guessing:
     """Several tokens a step, from the same law."""
 
     draft: str = ""
-    "Who guesses: lookup, int8, int4, early:LAYERS, store:FILE, the folder of a smaller model, or one of `train draft`."
+    "Who guesses: lookup, int8, int4, early:LAYERS, store:FILE, or a model's or trained drafter's folder; A,B for both."
     guess: int = 0
     "How many tokens a step; 0: found out while writing, and none where it does not pay."
     verify: Literal["same", "token", "block"] = "same"
@@ -36,10 +36,14 @@ class Guessing:
         from jielong.infer.draft.control import Controller
         from jielong.infer.draft.drafting import Drafting
         from jielong.infer.draft.named import named
+        from jielong.infer.draft.several import AllOf
         from jielong.infer.draft.verify import VERIFIERS
 
-        verify = None if self.verify == "same" else VERIFIERS[self.verify]
-        return Drafting(named(self.draft, model, codec), verify, self.guess or Controller())
+        names = [name.strip() for name in self.draft.split(",")]
+        drafter = AllOf([named(name, model, codec) for name in names], names)
+        # one draft is verified by `multi` as by `token`; of several all are looked at
+        verify = None if self.verify == "same" else VERIFIERS["multi" if self.verify == "token" else self.verify]
+        return Drafting(drafter, verify, self.guess or Controller())
 
 
 GUESSING = Guessing()

@@ -25,7 +25,7 @@ from jielong.infer.blocks import Blocks
 from jielong.infer.choose import Chooser, Rules, Token
 from jielong.infer.feeding import Feeding
 from jielong.infer.pieces import Pieces
-from jielong.infer.request import Request
+from jielong.infer.request import NOBODY, Request
 from jielong.infer.runner import CACHE_BYTES, Runner, context_of, has_cache, pages_for, runner
 from jielong.infer.sample import log_law
 from jielong.infer.schedule import Row, Scheduler
@@ -129,6 +129,10 @@ class Core:
             raise UserError(f"prompt and answer may have {len(prompt) + most} tokens and the cache holds {room}: "
                             "give the engine more memory, or ask for fewer tokens")  # fmt: skip
         self.rules.check(request, self.vocab or 1 << 31)
+        if request.draft not in (None, NOBODY):
+            if self.drafting is None:
+                raise UserError(f"draft {request.draft!r}: nobody guesses ahead here; start it with --draft")
+            self.drafting.check(request.draft)
         return most
 
     def step(self) -> list[Token]:

@@ -13,6 +13,7 @@ from jielong.infer.sampling import Sampling
 if TYPE_CHECKING:
     from torch import Tensor
 
+NOBODY = "none"  # what a request calls it that nobody guesses ahead
 Top = tuple[tuple[int, float], ...]  # the likeliest (id, natural log of its probability) at one place
 
 
@@ -42,7 +43,8 @@ class Request:
 
     `index` is the number of the draw: its noise is addressed by (seed, index, position), so draw i is the same
     however many are asked for. `echo` also reports log-probabilities of the prompt's own tokens. Slots are shared
-    among `client`s; `key` is for logs and metrics only.
+    among `client`s; `key` is for logs and metrics only. `draft`: which of the engine's drafters may guess ahead for this
+    text, by its name, or "none"; None: all. `guess`: at most so many tokens a step.
     """
 
     prompt: tuple[int, ...]
@@ -52,6 +54,8 @@ class Request:
     echo: bool = False
     client: str = ""
     key: str = ""
+    draft: str | None = None
+    guess: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

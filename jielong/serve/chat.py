@@ -68,7 +68,8 @@ def plan(service: Service, body: ChatRequest, call: HttpCall) -> Plan:
     sampling = service.sampling(body, limit, body.top_logprobs or 0)
     if tools and not body.parallel_tool_calls:
         sampling = replace(sampling, stop=(*sampling.stop, CLOSE))
-    ask = Ask((ids,), sampling, limit, body.n, rules, key=call.id, client=call.client)
+    ask = Ask((ids,), sampling, limit, body.n, rules, key=call.id, client=call.client,
+              draft=body.draft, guess=body.guess)  # fmt: skip
     return Plan(ask, frozenset(t.name for t in tools), body.parallel_tool_calls, body.logprobs)
 
 

@@ -49,7 +49,8 @@ def plan(service: Service, body: CompletionRequest, call: Call) -> Plan:
     sampling = service.sampling(body, body.max_tokens, body.logprobs or 0)
     # The prompt's own numbers cost a pass over all its positions: only when they will be shown.
     scored = body.echo and body.logprobs is not None
-    ask = Ask(prompts, sampling, body.max_tokens, body.n, echo=scored, key=call.id, client=call.client)
+    ask = Ask(prompts, sampling, body.max_tokens, body.n, echo=scored, key=call.id, client=call.client,
+              draft=body.draft, guess=body.guess)  # fmt: skip
     given = body.prompt if isinstance(body.prompt[0], str) else None
     echoed = tuple(given) if given is not None else tuple(map(service.codec.decode, prompts))
     return Plan(ask, body.logprobs, echoed if body.echo else ("",) * len(prompts))

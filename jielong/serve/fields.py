@@ -92,6 +92,11 @@ class Sampled(Strict):
     ignore_eos: bool = False
     "Extension: the model's own end tokens do not end the text."
 
+    draft: Annotated[str, Field(max_length=200)] | None = None
+    'Extension: which of the drafters of `--draft` may guess ahead for this request, or "none".'
+    guess: Annotated[int, Field(ge=0, le=1 << 10)] | None = None
+    "Extension: at most so many guesses a step."
+
     def check_stream(self) -> None:
         """ApiError for stream options without a stream."""
         if self.stream_options is not None and not self.stream:

@@ -79,6 +79,8 @@ class Ask:
     echo: bool = False
     key: str = ""
     client: str = ""
+    draft: str | None = None
+    guess: int | None = None
 
 
 @dataclass
@@ -265,7 +267,8 @@ class Service:
 
     async def _run(self, ask: Ask, prompt: tuple[int, ...], index: int, number: int, out: asyncio.Queue[Any]) -> None:
         request = Request(
-            prompt, ask.sampling, index, ask.processors, ask.echo, client=ask.client, key=f"{ask.key}-{number}"
+            prompt, ask.sampling, index, ask.processors, ask.echo, client=ask.client, key=f"{ask.key}-{number}",
+            draft=ask.draft, guess=ask.guess,
         )
         times = self.metrics.text(len(prompt))
         async with aclosing(self.engine.stream(request)) as coming:  # type: ignore[type-var]

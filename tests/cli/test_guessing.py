@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from jielong.cli.guessing import Guessing
 from jielong.nets import checkpoint
+from jielong.serve.app import build
 from jielong.serve.load import open_service
 from jielong.serve.metrics import Metrics
 
@@ -18,7 +20,9 @@ from .test_lm_verbs import folder, run
 __all__ = ["folder"]
 
 
-@pytest.mark.parametrize("flags", [("lookup",), ("int8", "--guess", 3), ("MODEL",)], ids=str)
+@pytest.mark.parametrize(
+    "flags", [("lookup",), ("int8", "--guess", 3), ("MODEL",), ("int4,lookup", "--guess", 3)], ids=str
+)
 def test_the_text_is_the_one_without(folder: Path, capsys: Any, flags: tuple[Any, ...]) -> None:
     words = ("generate", "the cat sat on the cat", "--model", folder, "--max-tokens", 40, "--json")
     plain = json.loads(run(capsys, *words)[1])
@@ -65,6 +69,33 @@ def test_the_servers_page_counts_guesses_by_place(folder: Path) -> None:
     accepted = counts['vllm:spec_decode_num_accepted_tokens_total{engine="0",model_name="small"}']
     by_place = [value for name, value in counts.items() if "per_pos" in name]
     assert 0 < accepted <= drafted and sum(by_place) == accepted and by_place == sorted(by_place, reverse=True)
+
+
+def test_a_request_says_who_guesses_for_it(folder: Path) -> None:
+    service = open_service(folder, drafting=Guessing(draft="int8,lookup", guess=3).drafting)
+    with TestClient(build(service), base_url="http://localhost") as client:
+
+        def ask(path: str = "/v1/completions", **more: Any) -> Any:
+            body = {"model": service.name, "prompt": [1, 2, 1, 2, 1], "max_tokens": 20, "temperature": 0}
+            return client.post(path, json={**body, **more})
+
+        def steps() -> int:
+            return service.engine.stats().drafts
+
+        texts, guessed = [], []
+        for draft in ({}, {"draft": "int8"}, {"draft": "lookup"}, {"draft": "none"}, {"guess": 0}, {"guess": 1}):
+            before = steps()
+            texts.append(ask(**draft).json()["choices"][0]["text"])
+            guessed.append(steps() - before)
+        assert len(set(texts)) == 1
+        assert guessed[3:5] == [0, 0] and min(guessed[0], guessed[1], guessed[5]) > 0 and guessed[2] < guessed[1]
+        wrong = ask(draft="early:2")
+        assert wrong.status_code == 400 and "int8, lookup, none" in wrong.json()["error"]["message"]
+    service = open_service(folder)
+    with TestClient(build(service), base_url="http://localhost") as client:
+        assert ask(draft="none").status_code == 200
+        wrong = ask(draft="lookup")
+        assert wrong.status_code == 400 and "--draft" in wrong.json()["error"]["message"]
 
 
 def test_a_drafter_with_another_tokenizer_is_translated(folder: Path, tmp_path: Path) -> None:

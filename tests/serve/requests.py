@@ -73,7 +73,7 @@ sampled = {
                                                          "include_obfuscation": st.booleans()}),
     "max_tokens": st.integers(-1, 40), "top_k": st.integers(-2, 400), "min_p": real, "typical_p": real,
     "repetition_penalty": real, "bad_words": st.lists(words, max_size=2), "stop_token_ids": st.lists(ids, max_size=2),
-    "ignore_eos": st.booleans(),
+    "ignore_eos": st.booleans(), "draft": st.sampled_from(["none", "lookup", "nobody"]), "guess": st.integers(-1, 4),
 }  # fmt: skip
 refused = {
     "audio": junk, "function_call": junk, "functions": junk, "moderation": junk, "prediction": junk,

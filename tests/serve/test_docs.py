@@ -20,7 +20,8 @@ def test_every_endpoint_is_on_the_page():
 def test_the_list_of_the_harmless_is_whole():
     rows = re.findall(r"^\| (`.*?) \|", PAGE[PAGE.index("## Fields") : PAGE.index("## Things to know")], re.M)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(Harmless.model_fields)
-    for name in ("top_k", "min_p", "typical_p", "repetition_penalty", "bad_words", "stop_token_ids", "ignore_eos"):
+    for name in ("top_k", "min_p", "typical_p", "repetition_penalty", "bad_words", "stop_token_ids", "ignore_eos",
+                 "draft", "guess"):  # fmt: skip
         assert name in ChatRequest.model_fields and f"`{name}`" in PAGE
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from jielong.base import noise
+from jielong.base.errors import UserError
 from jielong.infer import law
 from jielong.infer.choose import Chooser, Token
 from jielong.infer.draft import along, branches, loop
@@ -29,6 +30,7 @@ from jielong.infer.draft.safely import Safe
 from jielong.infer.draft.several import watch
 from jielong.infer.draft.types import PLACE, Choose, Draft, Drafter, Draws, Floats, Laws, Verify
 from jielong.infer.draft.verify import coupled, multi
+from jielong.infer.request import NOBODY
 from jielong.infer.schedule import Row, Work
 
 if TYPE_CHECKING:
@@ -80,6 +82,12 @@ class Drafting:
     def reasons(self) -> dict[str, int]:
         """Why guesses could not be used, and how often."""
         return self.safe.reasons if self.safe else {}
+
+    def check(self, draft: str) -> None:
+        """UserError for a name that no drafter has here."""
+        names = [*getattr(self.drafter, "names", ()), NOBODY]
+        if draft not in names:
+            raise UserError(f"draft {draft!r}: nobody of that name guesses here; there is {', '.join(names)}")
 
     def propose(self, core: Core) -> None:
         """Guesses for the rows that go on by one token; they stand in their texts from now on."""
@@ -136,6 +144,10 @@ class Drafting:
         return self.safe
 
     def _most(self, row: Row, room: int) -> int:
+        request = row.request
+        if request.draft == NOBODY:
+            return 0
+        room = room if request.guess is None else min(room, request.guess)
         return self.guess(row, room) if isinstance(self.guess, Controller) else min(self.guess, room)
 
     def fork(self, core: Core, work: Sequence[Work]) -> list[Work]:

@@ -134,10 +134,10 @@ class BestOf:
 
 
 class AllOf:
-    """Every drafter's draft, for a verifier that takes several."""
+    """Every drafter's draft, for a verifier that takes several. Under `names` a request may ask for one of them."""
 
-    def __init__(self, drafters: Sequence[Drafter]) -> None:
-        self.drafters = list(drafters)
+    def __init__(self, drafters: Sequence[Drafter], names: Sequence[str] = ()) -> None:
+        self.drafters, self.names = list(drafters), list(names)
         self.name = "all of " + ", ".join(drafter.name for drafter in self.drafters)
 
     def forget(self, row: Row) -> None:
@@ -155,10 +155,15 @@ class AllOf:
         """The drafts of each row in the drafters' order, without empty ones."""
         out: list[list[Draft]] = [[] for _ in rows]
         for j, drafter in enumerate(self.drafters):
-            for drafts, proposal in zip(out, drafter.propose(rows, most, numbered(source, j)), strict=True):
+            mine = [k if self._may(j, row) else 0 for row, k in zip(rows, most)]
+            proposals = drafter.propose(rows, mine, numbered(source, j)) if any(mine) else [Draft()] * len(rows)
+            for drafts, proposal in zip(out, proposals, strict=True):
                 given = [proposal] if isinstance(proposal, Draft) else proposal
                 drafts += [draft for draft in given if draft.tokens]
         return out
+
+    def _may(self, j: int, row: Row) -> bool:
+        return not self.names or row.request.draft in (None, self.names[j])
 
 
 def watch(drafters: Sequence[Drafter]) -> bool:
