@@ -24,13 +24,12 @@ from jielong.base.errors import UserError
 from jielong.base.stats import holm, ks
 from jielong.infer.core import Core
 from jielong.infer.draft.drafting import Drafting
-from jielong.infer.draft.features import Feature, Make, Setup, Truth, Written, drafters, features
+from jielong.infer.draft.features import GUESS, Feature, Make, Setup, Truth, Written, drafters, features
 from jielong.infer.draft.types import Floats
 from jielong.infer.draft.verify import VERIFIERS
 from jielong.infer.request import Request
 from jielong.infer.schedule import Row
 
-GUESS = 4  # guesses a row and step
 REFUSED = 0.1  # share of the cells that may be refused
 NEAR = 0.02  # in fast mode int8 keys may round the other way: log-probabilities move by so much at most
 RARE = 1e-3  # family-wise: so seldom a right engine is taken for a wrong one
@@ -141,22 +140,23 @@ def cells(
     """Every drafter with every feature, by each verifier."""
     for feature in features() if asked is None else asked:
         waves, core = feature.waves(setup), _core(setup, feature, **_cache(feature))
-        plain = alone(core, waves)
+        plain, guessing = alone(core, waves), _core(setup, feature, **feature.options)
         truth = {id(request): out[0] for request, out in zip(flat(waves), plain)}
         for name, make in (drafters(setup) if makers is None else makers).items():
             for verifier in verifiers:
-                yield _cell(setup, feature, waves, (core, plain), name, make, truth, verifier)
+                guessing.clear()
+                yield _cell(setup, feature, waves, guessing, (core, plain), name, make, truth, verifier)
 
 
-def _cell(setup: Setup, feature: Feature, waves: Waves, without: tuple[Core, Sequence[Written]], name: str,
-          make: Make, truth: Truth, verifier: str) -> Cell:  # fmt: skip
+def _cell(setup: Setup, feature: Feature, waves: Waves, core: Core, without: tuple[Core, Sequence[Written]],
+          name: str, make: Make, truth: Truth, verifier: str) -> Cell:  # fmt: skip
     """`without`: a core without guesses, and what it writes."""
     about = name, feature.name, verifier
     if verifier != "coupled":  # seeds of their own: two cells must not tell the same twice
         waves, truth = reseeded(waves, truth, about)
     try:
         drafting = Drafting(make(getattr(setup, feature.weights), truth), VERIFIERS[verifier], guess=GUESS)
-        core = _core(setup, feature, drafting=drafting, **feature.options)
+        core.drafting = drafting
         found = write(core, waves)
         plain, places = without[1], tuple[float, ...]()
         if verifier != "coupled":

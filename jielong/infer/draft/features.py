@@ -12,6 +12,7 @@ import torch
 from jielong.infer import grammar
 from jielong.infer.core import Core
 from jielong.infer.draft.cases import codec
+from jielong.infer.draft.diffusion import DiffusionDrafter
 from jielong.infer.draft.lookup import Lookup
 from jielong.infer.draft.model import ModelDrafter
 from jielong.infer.draft.other_tokenizer import OtherTokenizer
@@ -19,12 +20,16 @@ from jielong.infer.draft.retrieval import Retrieval, Texts
 from jielong.infer.draft.scripted import Rule, Scripted
 from jielong.infer.draft.selves import early_exit, quantised
 from jielong.infer.draft.several import AllOf, BestOf
+from jielong.infer.draft.trained import beside
 from jielong.infer.draft.types import Choose, Draft, Drafter
 from jielong.infer.pieces import Pieces
 from jielong.infer.request import Request
 from jielong.infer.sampling import Sampling
 from jielong.infer.schedule import Row
+from jielong.infer.slots import Marks
+from jielong.nets import drafts
 from jielong.nets.config import TransformerConfig
+from jielong.nets.drafts import KINDS
 from jielong.nets.pages import page_bytes
 from jielong.nets.quant import quantise
 from jielong.nets.transformer import Transformer
@@ -33,6 +38,7 @@ LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
 OURS = (*LETTERS, *(a + b for a in "abc" for b in "abcd"))
 THEIRS = (*LETTERS, *(a + b for a in "cde" for b in "abc"))
 SIZE = len(OURS) + 1  # and the end
+GUESS = 4  # guesses a row and step
 LONG = 24  # tokens of a text
 Written = tuple[Any, ...]  # of a text: ids, log-probabilities, likeliest, reason, what stopped it, report of the prompt
 Truth = Mapping[int, Sequence[int]]  # what texts will be, by the id of their request
@@ -75,14 +81,20 @@ class Setup:
         return model
 
     @cached_property
+    def slots(self) -> tuple[Transformer, Marks]:
+        """A model that fills the places of a block."""
+        marks = Marks(SIZE, GUESS)
+        return random_model(marks.vocab, 1, self.seed + 3, causal=False), marks
+
+    @cached_property
     def other(self) -> Transformer:
         return random_model(len(THEIRS) + 1, 1, self.seed + 2)
 
 
-def random_model(vocab: int, layers: int, seed: int, context: int = 128, scale: float = 0.3) -> Transformer:
+def random_model(vocab: int, layers: int, seed: int, scale: float = 0.3, causal: bool = True) -> Transformer:
     """A Transformer whose every matrix is drawn."""
     config = TransformerConfig(vocab=vocab, dim=32, layers=layers, heads=2, kv_heads=1, head_dim=16, hidden=64,
-                               context=context)  # fmt: skip
+                               context=128, causal=causal)  # fmt: skip
     model = Transformer(config)
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
@@ -168,7 +180,7 @@ def features() -> list[Feature]:
         Feature("seed", lambda s: [one_prompt(6, True), one_prompt(6, True)[::-1]],
                 lambda core, out: len({o[0] for o in out}) > 3),
         Feature("stop", lambda s: [some(15, stop=("ab", "q", "c"), stop_ids=(4, 30, 32))],
-                lambda core, out: {str, int} <= {type(o[4]) for o in out}),
+                lambda core, out: sum(o[3] == "stop" for o in out) > 5),
         Feature("n > 1", lambda s: [one_prompt(6, False)], lambda core, out: core.scheduler.hits >= 20 * 5),
         Feature("all together", lambda s: [together(s)], lambda core, out: core.scheduler.preemptions > 0,
                 {"memory": 11 * page_bytes(Setup().model.config), "chunk": 36, "streams": 8}),
@@ -189,9 +201,21 @@ def drafters(setup: Setup) -> dict[str, Make]:
         ),
         "best of": lambda model, truth: BestOf([Lookup(least=1), early_exit(model, 1)], every=4),
         "all of": lambda model, truth: AllOf([Lookup(least=1), ModelDrafter(setup.small, SIZE)]),
+        **{kind: lambda model, truth, kind=kind: head(kind, model) for kind in KINDS},  # type: ignore[misc]
+        "diffusion": lambda model, truth: DiffusionDrafter(*setup.slots, SIZE, passes=2),
         "all wrong": lambda model, truth: Scripted("all wrong", told(truth, 1)),
         "all right": lambda model, truth: Scripted("all right", told(truth, 0)),
     }
+
+
+def head(kind: str, model: Transformer) -> Drafter:
+    """A drafter that watches the model, with an untrained head."""
+    fresh = drafts.fresh(kind, model.config, GUESS, seed=3)
+    generator = torch.Generator().manual_seed(3)
+    for parameter in fresh.parameters():
+        if parameter.ndim > 1:
+            parameter.data.normal_(0.0, 0.2, generator=generator)
+    return beside(kind, fresh.eval(), model, kind)
 
 
 def told(truth: Truth, off: int) -> Rule:
