@@ -21,8 +21,8 @@ class Sampling:
     """The settings of one request. Lists and mappings given for tuples are turned into tuples.
 
     They are applied in this order: bias and bad words, repetition, presence and frequency penalty, temperature,
-    top_k, top_p, min_p, typical; what is left is drawn from by Gumbel numbers, one for each token of the vocabulary, addressed by
-    (`seed`, index of the draw, position).
+    top_k, top_p, min_p, typical; what is left is drawn from by Gumbel numbers, one for each token of the vocabulary,
+    addressed by (`seed`, index of the draw, position).
     `law()` is the part that shapes the distribution of the tokens; the rest only cuts or describes.
 
     Raises UserError on a value outside its range, naming it.

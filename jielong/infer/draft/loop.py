@@ -118,8 +118,8 @@ def _first(law: Floats | None) -> Floats:
 
 class Intervals:
     """A source for enumerations in which all choices at one address of plain sampling invert the same uniform number:
-    each narrows the interval in which that number lies. (The engine shares Gumbel numbers, `law.race`. Which coupling it
-    is decides how many guesses stay, and nothing of the text.)"""
+    each narrows the interval in which that number lies. (The engine shares Gumbel numbers, `law.race`. Which coupling
+    it is decides how many guesses stay, and nothing of the text.)"""
 
     def __init__(self, source: noise.Source, known: dict[tuple[Any, ...], tuple[float, float, int]] | None = None):
         self.source = source
