@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from jielong.data.pack import NothingToTrain, Packer, too_long
 from jielong.data.tokenise import byte_lengths
 from jielong.data.tokens import Tokens
 from jielong.infer.slots import INFO as PARALLEL
-from jielong.nets import checkpoint
+from jielong.nets import checkpoint, drafts
 from jielong.nets.config import TransformerConfig
 from jielong.nets.drafts.folder import Beside
 from jielong.nets.transformer import Transformer
@@ -41,6 +41,7 @@ from jielong.units.codec import Tokenizer
 RUN = "run.json"
 STATE = "state.safetensors"
 TEXTS = "texts"
+HEAD = "head"  # in run.json
 SHARE = 0.4  # of the matrix rate that a whole step keeps up, about
 BF16 = ("avx512_bf16", "amx_bf16")
 
@@ -81,6 +82,14 @@ class Work:
         return self.config.matrix_flops(context) + 3.0 * float(self.model.flops(context))
 
     @property
+    def head(self) -> dict[str, Any] | None:
+        """What tells a head, and the model that it stands beside, from others; None for a Transformer."""
+        if self.beside is None:
+            return None
+        table = files.digest(self.beside.embed.detach().float().cpu().numpy().tobytes())
+        return {"kind": drafts.name(self.model), "config": asdict(self.model.config), "table": table}
+
+    @property
     def format(self) -> Any:
         """`save` and `load` of what is trained."""
         return checkpoint if self.beside is None else Beside(self.config)
@@ -94,7 +103,7 @@ def start(
     track: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, float]:
     """Train `work` in `folder` from its first step; returns the last figures. The folder must be the run's own."""
-    told = {"settings": to_json(work.settings), "data": fingerprint(work), **work.info}
+    told = {"settings": to_json(work.settings), "data": fingerprint(work), HEAD: work.head, **work.info}
     if rank() == 0:
         if work.texts is not None:
             work.texts.save(folder / TEXTS)
@@ -121,6 +130,8 @@ def resume(
         raise UserError(f"{folder} was begun with other settings ({', '.join(changed)}); resume it with the same")
     if told["data"] != fingerprint(work):
         raise UserError(f"{folder} was begun with other data or another tokenizer; resume it with the same")
+    if told.get(HEAD) != work.head:
+        raise UserError(f"{folder} was begun with another drafter or beside another model; resume it with the same")
     if told.get(PARALLEL) != work.info.get(PARALLEL):
         raise UserError(f"{folder} was begun with another objective; resume it with the same")
     for left in (folder / "checkpoints").glob(".step-*.tmp"):  # of a writer that was killed

@@ -72,6 +72,7 @@ class Eagle(nn.Module):
         embeds = F.embedding(seen.ids, seen.model.embed)[:, 1:]
         stream, documents = seen.stream[:, :-1], seen.documents[:, :-1]
         several = bool((documents != documents[:, :1]).any())
+        begins = F.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)[..., None]  # nobody expected these
         total, weight, stats = seen.stream.new_zeros(()), 0.0, {}
         for i in range(1, self.config.rounds + 1):
             guessed = self(embeds, stream, documents if several else None)
@@ -81,7 +82,7 @@ class Eagle(nn.Module):
             total = total + FADES ** (i - 1) * (loss + STREAM * apart)
             weight = weight or count
             stats[f"kept_{i}"] = kept
-            stream = torch.cat([seen.stream[:, :1], guessed[:, :-1]], 1)  # place t holds what was predicted for it
+            stream = torch.where(begins, seen.stream[:, :-1], F.pad(guessed[:, :-1], (0, 0, 1, 0)))
         return drafts.Lesson(total, weight, stats)
 
     def flops(self, context: int) -> float:
