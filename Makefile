@@ -55,6 +55,7 @@ results: .venv/.test .venv-referees/.stamp
 	@.venv-referees/bin/jielong bench infer --store docs/results
 	@.venv-referees/bin/python scripts/check_families.py
 	@.venv-referees/bin/python scripts/server_results.py
+	@.venv-referees/bin/python scripts/server_law.py
 	@.venv/bin/python scripts/measure.py
 	@.venv/bin/python scripts/measure.py --schedules
 	@.venv/bin/jielong lab report

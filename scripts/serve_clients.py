@@ -217,12 +217,17 @@ def started(args: argparse.Namespace, log: Path) -> subprocess.Popen[bytes]:
     command += ["--name", args.name, "--mode", args.mode]
     with log.open("wb") as out:
         process = subprocess.Popen(command, stderr=out)
+    args.url, args.pid = wait(process, log), process.pid
+    return process
+
+
+def wait(process: subprocess.Popen[bytes], log: Path) -> str:
+    """The URL of a server that has just been started, from its words in `log`. SystemExit where it does not start."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until and process.poll() is None:
         found = re.search(r"http://[\w.:]+", log.read_text(encoding="utf-8", errors="replace"))
         if found:
-            args.url, args.pid = found[0], process.pid
-            return process
+            return found[0]
         time.sleep(0.1)
     process.kill()
     raise SystemExit(f"the server did not start:\n{log.read_text(encoding='utf-8', errors='replace')}")
