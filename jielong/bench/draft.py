@@ -1,8 +1,8 @@
 """Guessing ahead with the controller, beside writing token by token: how much slower at worst, how much faster where it
 can be, and whether the controller knows it.
 
-Every case writes the same texts with and without guesses, in pairs: text by text, each time begun by the other side.
-The ratio of a pair is that of the seconds of all its texts, prompts and first look-ups included; the interval is
+Every case writes the same texts with and without guesses, in pairs: piece by piece in turns, each begun by the other
+side. The ratio of a pair is that of the seconds of all its texts, prompts and first look-ups included; the interval is
 Student's for the mean of the logarithms. What the controller promises is noted at the end of each text and held against
 the time after the prompt, which is what it speaks of. One controller lives through a case, as it does in a server.
 """
@@ -43,6 +43,7 @@ KINDS = ("facts", "bios", "sums", "register", "guilds", "exams")
 CATEGORIES = {"translation": "translation", "summarization": "summarisation", "qa": "questions",
               "math_reasoning": "mathematics", "rag": "retrieval"}  # fmt: skip
 SLOWER, FASTER, OFF = 0.03, 2.0, 0.10
+PIECE = 24  # tokens that a side writes before it is the other's turn
 BOUND = "slowdown, upper 95 % bound, the worst of"
 TWICE = "times as fast, the better of a repeated page and a model of a tenth"
 WITHIN, WORST = "promises within 10 % of what was measured", "the promise that is farthest off"
@@ -56,7 +57,7 @@ class Size:
     """How much is measured."""
 
     pairs: int = 15
-    texts: int = 4  # a pair
+    texts: int = 6  # a pair
     tokens: int = 96  # a text
     quick: bool = False
 
@@ -108,38 +109,60 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> tuple[float, Interval]:
     return math.exp(statistics.fmean(logs)), Interval(low, high, found.level, "t of logarithms")
 
 
-def write(core: Core, request: Request, drafting: Drafting | None) -> tuple[list[int], float, float]:
-    """The text, the seconds it took, and those after its first token."""
-    core.clear()
-    core.drafting = drafting
-    began = time.perf_counter()
-    row = core.submit(request)
-    while not row.written:
-        core.step()
-    first = time.perf_counter()
-    while core.busy:
-        core.step()
-    end = time.perf_counter()
-    return row.text[len(request.prompt) :], end - began, end - first
+class Side:
+    """One of the two that write the same texts: its core, and the seconds it took in all and after the prompts."""
+
+    def __init__(self, core: Core, drafting: Drafting | None) -> None:
+        self.core, self.whole, self.after = core, 0.0, 0.0
+        core.drafting = drafting
+
+    def begin(self, request: Request) -> None:
+        """Read the prompt and write the first token."""
+        self.core.clear()
+        began = time.perf_counter()
+        self.row = self.core.submit(request)
+        while not self.row.written:
+            self.core.step()
+        self.whole += time.perf_counter() - began
+
+    def go_on(self, written: int) -> None:
+        """Until so many tokens are written."""
+        began = time.perf_counter()
+        while self.row.written < written and self.core.busy:
+            self.core.step()
+        took = time.perf_counter() - began
+        self.whole += took
+        self.after += took
+
+    @property
+    def text(self) -> list[int]:
+        """What was written."""
+        return self.row.text[len(self.row.request.prompt) :]
 
 
-def compare(case: Case, core: Core, drafting: Drafting, pairs: Sequence[Sequence[Request]]) -> Case:
+def write(request: Request, sides: Sequence[Side]) -> None:
+    """A text by all sides, piece by piece in turns: what slows the machine down meanwhile slows all of them."""
+    for side in sides:
+        side.begin(request)
+    for turn, written in enumerate(range(1 + PIECE, request.sampling.max_tokens + PIECE, PIECE)):
+        for side in sides if turn % 2 else reversed(sides):
+            side.go_on(written)
+
+
+def compare(case: Case, cores: tuple[Core, Core], drafting: Drafting, pairs: Sequence[Sequence[Request]]) -> Case:
     """Write the texts of all pairs with and without guesses; the first pair's are written once before, unmeasured."""
     for number, requests in enumerate([pairs[0], *pairs], -1):
-        spent = {True: [0.0, 0.0], False: [0.0, 0.0]}
+        sides = with_, without = Side(cores[0], drafting), Side(cores[1], None)
         for i, request in enumerate(requests):
-            said = {}
-            for guess in (True, False) if (number + i) % 2 else (False, True):
-                said[guess], *seconds = write(core, request, drafting if guess else None)
-                spent[guess] = [a + b for a, b in zip(spent[guess], seconds)]
+            write(request, sides if (number + i) % 2 else sides[::-1])
             if number >= 0:
-                case.same += said[True] == said[False]
+                case.same += with_.text == without.text
                 case.texts += 1
                 if isinstance(drafting.guess, Controller):
                     case.promised.append(drafting.guess.speedup())
         if number >= 0:
-            case.whole.append((spent[True][0], spent[False][0]))
-            case.after.append((spent[True][1], spent[False][1]))
+            case.whole.append((with_.whole, without.whole))
+            case.after.append((with_.after, without.after))
     case.note = f"{case.note}; {told(drafting)}".lstrip("; ")
     return case
 
@@ -186,10 +209,12 @@ class Bench:
         return result(self.cases, {**self.meta, "threads": torch.get_num_threads(), "mode": "exact",
                                    "pairs": self.size.pairs, "tokens": self.size.tokens})  # fmt: skip
 
-    def add(self, case: Case, core: Core, drafter: Drafter, requests: Sequence[Request], guess: int = 0) -> None:
+    def add(
+        self, case: Case, cores: tuple[Core, Core], drafter: Drafter, requests: Sequence[Request], guess: int = 0
+    ) -> None:  # fmt: skip
         """Measure one case more."""
         drafting = Drafting(drafter, guess=guess or Controller())
-        self.cases.append(compare(case, core, drafting, shared_out(requests, self.size)))
+        self.cases.append(compare(case, cores, drafting, shared_out(requests, self.size)))
         if drafting.reasons:
             raise RuntimeError(f"{case.group}, {case.name}: {drafting.reasons}")
         slower, promise = case.slowdown, case.promise
@@ -197,20 +222,23 @@ class Bench:
                       + (f", promised {promise:.2f}" if promise else "")
                       + f"; slowdown {slower[0]:+.1%}, at most {slower[1].high:+.1%}")  # fmt: skip
 
-    def core(self, model: Transformer, longest: int = 512) -> Core:
-        """One stream, in exact mode: the texts with and without guesses are the same to the bit."""
-        return Core(model, mode="exact", streams=1, length=longest)
+    def cores(self, model: Transformer, longest: int = 512) -> tuple[Core, Core]:
+        """One stream each, in exact mode: the texts with and without guesses are the same to the bit."""
+        one, other = (Core(model, mode="exact", streams=1, length=longest) for _ in range(2))
+        return one, other
 
     def scripted(self) -> None:
         """Drafters on a grid of acceptance and cost, and one that is always wrong."""
-        config = shape(64, 256, 512, 2) if self.size.quick else SHAPES["4M"]
-        core = self.core(random_model(config))
+        config = shape(64, 256, 512, 2) if self.size.quick else SHAPES["1M"]
+        cores = self.cores(random_model(config))
         ids = noise.integers(3, below=config.vocab, n=16 * self.size.texts * self.size.pairs).reshape(-1, 16).tolist()
         requests = asking(ids, self.size.tokens, 0.0)
         truth, steps = dict[tuple[int, ...], list[int]](), list[float]()
         for request in requests:
-            truth[request.prompt], _, seconds = write(core, request, None)
-            steps.append(seconds / (self.size.tokens - 1))
+            side = Side(cores[1], None)
+            write(request, [side])
+            truth[request.prompt] = side.text
+            steps.append(side.after / (self.size.tokens - 1))
         step = statistics.median(steps)
         self.meta["a step of the scripted cases"] = f"{step * 1e6:.0f} us"
 
@@ -221,9 +249,9 @@ class Bench:
         for share in ACCEPTED:
             for cost in COSTS:
                 name = f"accepted {share:g}, a guess costs {cost:g} of a step"
-                self.add(Case(GRID, name), core, drafter(share, cost), requests)
-        self.add(Case(WRONG, "with the controller"), core, drafter(0.0, 0.0), requests)
-        self.add(Case(WRONG, FIXED), core, drafter(0.0, 0.0), requests, guess=4)
+                self.add(Case(GRID, name), cores, drafter(share, cost), requests)
+        self.add(Case(WRONG, "with the controller"), cores, drafter(0.0, 0.0), requests)
+        self.add(Case(WRONG, FIXED), cores, drafter(0.0, 0.0), requests, guess=4)
 
     def pages(self, kinds: Sequence[str], again: bool = False) -> list[list[int]]:
         """Beginnings of pages that no training used; or whole ones, to be told again."""
@@ -242,14 +270,14 @@ class Bench:
     def world(self) -> None:
         """Pages of the world go on, by a small model that has read such pages."""
         model, tokens = self.models["reader"], self.size.tokens
-        core = self.core(model)
+        cores = self.cores(model)
         for kind in KINDS:
             requests = asking(self.pages([kind]), tokens, 1.0)
-            self.add(Case(WORLD, f"{kind}, lookup"), core, Lookup(), requests)
+            self.add(Case(WORLD, f"{kind}, lookup"), cores, Lookup(), requests)
         mixed = self.pages(KINDS)
-        self.add(Case(WORLD, "all kinds, greedily, lookup"), core, Lookup(), asking(mixed, tokens, 0.0))
+        self.add(Case(WORLD, "all kinds, greedily, lookup"), cores, Lookup(), asking(mixed, tokens, 0.0))
         for drafter in (quantised(model, 8), early_exit(model, model.config.layers // 2)):
-            self.add(Case(WORLD, f"all kinds, {drafter.name}"), core, drafter, asking(mixed, tokens, 1.0))
+            self.add(Case(WORLD, f"all kinds, {drafter.name}"), cores, drafter, asking(mixed, tokens, 1.0))
 
     def spec(self) -> None:
         """Prompts of Spec-Bench (Xia et al. 2024), where JIELONG_DATA says that they are."""
@@ -258,23 +286,23 @@ class Bench:
             self.meta["skipped"] = "Spec-Bench: JIELONG_DATA names no folder with spec_bench/question.jsonl"
             self.talk.warn(self.meta["skipped"])
             return
-        core = self.core(self.models["reader"], draft_models.CONTEXT)
+        cores = self.cores(self.models["reader"], draft_models.CONTEXT)
         for name, prompts in spec_prompts(path, draft_models.CONTEXT - self.size.tokens).items():
-            self.add(Case(SPEC, f"{name}, lookup"), core, Lookup(), asking(prompts, self.size.tokens, 1.0))
+            self.add(Case(SPEC, f"{name}, lookup"), cores, Lookup(), asking(prompts, self.size.tokens, 1.0))
 
     def real(self) -> None:
         """Where guessing ahead should pay: a page told again, and a large model with a little one before it."""
         small, large, little = (self.models[name] for name in ("reader", "large", "little"))
         tokens = self.size.tokens
         again, mixed = asking(self.pages(KINDS, again=True), tokens, 0.0), self.pages(KINDS)
-        core = self.core(small)
-        self.add(Case(REAL, f"a page told again, {self.meta['reader']}, lookup"), core, Lookup(), again)
-        core = self.core(large)
-        self.add(Case(REAL, f"a page told again, {self.meta['large']}, lookup"), core, Lookup(), again)
+        cores = self.cores(small)
+        self.add(Case(REAL, f"a page told again, {self.meta['reader']}, lookup"), cores, Lookup(), again)
+        cores = self.cores(large)
+        self.add(Case(REAL, f"a page told again, {self.meta['large']}, lookup"), cores, Lookup(), again)
         for name, temperature in (("greedily", 0.0), ("drawn", 1.0)):
             drafter = ModelDrafter(little, little.config.vocab, exact=True, streams=1, length=512)
             case = Case(REAL, f"{self.meta['large']} with {self.meta['little']} before it, {name}")
-            self.add(case, core, drafter, asking(mixed, tokens, temperature))
+            self.add(case, cores, drafter, asking(mixed, tokens, temperature))
 
 
 def spec_prompts(path: Path, longest: int) -> Mapping[str, list[list[int]]]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VOCAB, CONTEXT, WINDOW, PAGE = 1024, 2048, 256, 110  # PAGE tokens, about
 AGAIN = "\n=\n"
 # name: width, layers, tokens of training
-SIZES = {"reader": (128, 4, 2_000_000), "large": (384, 6, 400_000), "little": (160, 2, 2_000_000)}
+SIZES = {"reader": (128, 4, 2_000_000), "large": (384, 6, 500_000), "little": (160, 2, 2_000_000)}
 QUICK = {"reader": (64, 2, 60_000), "large": (96, 2, 60_000), "little": (32, 2, 60_000)}
 
 
@@ -84,6 +84,6 @@ class _Make:
                  for i, page in enumerate(pages(plans.documents(plan(), plan().texts)))]  # fmt: skip
         end = codec().end
         made = Tokens.from_documents(([end, *ids, end], None) for ids in codec().encode_batch(texts))
-        settings = Settings(tokens=tokens, context=WINDOW, batch=16, validate=0, save_every=0, compile=False)
+        settings = Settings(tokens=tokens, context=WINDOW, batch=8, validate=0, save_every=0, compile=False)
         net = Transformer(shape(width, codec().size, CONTEXT, layers), seed=0)
         run.start(run.Work(net, codec(), made, None, settings, {"name": self.name}), folder, self.talk, self.name)

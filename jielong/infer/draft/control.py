@@ -14,65 +14,69 @@ now and then: so seldom that trials take less than a hundredth of the time.
 from __future__ import annotations
 
 import math
+import statistics
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from weakref import WeakKeyDictionary
 
 from jielong.infer.schedule import Row
 
 FORGET, SLOWLY = 0.97, 0.995  # what a guess of a row weighs one guess later; and one of all rows
-LATEST, SURE = 30.0, 5.0  # steps that a mean of seconds looks back on; and from which on it can be trusted
-STRAY = 2.0  # a step that takes so many times what was expected was disturbed: it counts as that much
-AFRESH = 128  # steps after which two without guesses are taken, and the second looked at: it grows with the text
+LATEST, SURE = 15, 5  # steps whose median is taken, and from which on it can be trusted
+AFRESH, SETTLED = 256, 3  # steps after which (early on sooner) so many go without guesses, and the last is looked at
 PRICE = 4  # steps with guesses after which it is worked out anew what they take
 PROBE = 8  # steps between two that guess twice as far as seems best, until it is known what that costs
 PRIOR, WEIGHT = 0.6, 2.0  # the rate of a place nobody has seen, and how many guesses that opinion is worth
 MARGIN = 1.02  # promised speed-ups below this are not worth the noise
 SHARE = 0.007  # of the time that may go into trials while guesses do not pay
 FEW, MANY = 4, 1024  # steps between two trials, at least and at most
-TRIAL, CREDIT = 2, 3.0  # guesses of a trial; steps that trials may have won and lose again
+TRIAL, CREDIT = 2, 3.0  # guesses of a trial, twice as many after one that was right; steps that trials may have won and lose again
 
 
 class Line:
-    """A rising curve through the means of what was seen near each x, the latest counting most there: what was seen of
-    one x is not forgotten while only others come. Means of few points lean on the straight line through all of them,
-    `at + by x`, along which the curve goes on; `by` is never negative."""
+    """A rising curve through what was seen last near each x (the median of y: a machine has hiccups): what was seen of
+    one x is not forgotten while only others come. Where little was seen the curve leans on the straight line through
+    all, `at + by x`, along which it also goes on; `by` is never negative."""
 
     def __init__(self) -> None:
-        self.means: dict[int, tuple[float, float, float]] = {}  # by size of x: how many, mean x, mean y
+        self.seen: dict[int, deque[tuple[float, float]]] = {}  # by size of x: the latest (x, y)
+        self.middles: dict[int, tuple[int, float, float]] = {}  # how many, mean x, median y
         self.at, self.by = 0.0, 0.0
         self.points: list[tuple[float, float]] = []  # of the curve; none before it is asked for
 
     def add(self, x: float, y: float) -> None:
         """One more point."""
-        n, mean_x, mean_y = self.means.get(_size(x), (0.0, 0.0, 0.0))
-        if n >= SURE:
-            y = min(y, STRAY * mean_y)
-        n = min(n + 1, LATEST)
-        self.means[_size(x)] = n, mean_x + (x - mean_x) / n, mean_y + (y - mean_y) / n
+        size = _size(x)
+        self.seen.setdefault(size, deque(maxlen=LATEST)).append((x, y))
+        self.middles.pop(size, None)
         self.points = []
 
     def knows(self, x: float) -> bool:
         """Whether enough was seen near x."""
-        return self.means.get(_size(x), (0.0,))[0] >= SURE
+        return len(self.seen.get(_size(x), ())) >= SURE
 
     def _fit(self) -> None:
-        means = sorted(self.means.values(), key=lambda mean: mean[1])
-        count = sum(n for n, _, _ in means)
-        x0 = sum(n * x for n, x, _ in means) / count
-        y0 = sum(n * y for n, _, y in means) / count
-        spread = sum(n * (x - x0) ** 2 for n, x, _ in means)
-        self.by = max(0.0, sum(n * (x - x0) * (y - y0) for n, x, y in means) / spread) if spread else 0.0
+        for size in self.seen.keys() - self.middles.keys():
+            latest = self.seen[size]
+            x, y = sum(x for x, _ in latest) / len(latest), statistics.median(y for _, y in latest)
+            self.middles[size] = len(latest), x, y
+        found = sorted(self.middles.values(), key=lambda middle: middle[1])
+        count = sum(n for n, _, _ in found)
+        x0 = sum(n * x for n, x, _ in found) / count
+        y0 = sum(n * y for n, _, y in found) / count
+        spread = sum(n * (x - x0) ** 2 for n, x, _ in found)
+        self.by = max(0.0, sum(n * (x - x0) * (y - y0) for n, x, y in found) / spread) if spread else 0.0
         self.at = max(0.0, y0 - self.by * x0)
-        self.points, most = [], 0.0
-        for n, x, y in means:
-            most = max(most, y + (self.at + self.by * x - y) / (n * n + 1))
-            self.points.append((x, most))
+        ys = [y + (self.at + self.by * x - y) / (n * n + 1) for n, x, y in found]
+        up, down = accumulate(ys, max), [*accumulate(reversed(ys), min)][::-1]  # between these two it rises
+        self.points = [(x, (a + b) / 2) for (_, x, _), a, b in zip(found, up, down)]
 
     def __call__(self, x: float) -> float:
         if not self.points:
-            if not self.means:
+            if not self.seen:
                 return 0.0
             self._fit()
         left = right = self.points[0]
@@ -127,7 +131,9 @@ class Controller:
         self.asked: dict[Row, int] = {}  # guesses that were asked for in this step
         self.found = 1.0  # share of the rows asked for guesses that got some
         self.running, self.seen, self.rest, self.far = 1, 0, 0, 0
-        self.trying = self.pays = self.calm = False  # calm: nobody was asked in the step before
+        self.trying = self.pays = False
+        self.trial = TRIAL
+        self.calm = 0  # steps since somebody was asked
         self.debt = 0.0  # seconds that trials took and did not bring back
         self.own = 0.0  # seconds that the controller itself takes
         self.took = [0.0] * (most + 1)  # seconds of a step in which all rows are asked for so many guesses
@@ -136,6 +142,7 @@ class Controller:
         """Whether this step is looked at; asked once a step."""
         if self.rest:
             self.rest -= 1
+            self.calm += 1
             return False
         self.asked.clear()
         self.pays = False
@@ -144,16 +151,21 @@ class Controller:
     def __call__(self, row: Row, room: int) -> int:
         """How many guesses this row gets in a step that is looked at."""
         most = min(self.most, room)
-        if most < 1 or self.seen < 3 or self.seen % AFRESH < 2:  # steps without guesses are seen first, and again
+        if most < 1 or self._plain():
             return 0
         k = min(self.best(self.rows.get(row), most), max(1, 2 * self.far))
         self.pays |= k > 0
-        if k and self.seen % PROBE == 0 and not self.step.knows(2 * k * self.running):
+        if k and self.seen % (AFRESH if self.step.knows(2 * k * self.running) else PROBE) == PROBE - 1:
             k = min(2 * k, most)
         elif not k and self.trying:
-            k = min(TRIAL, most, max(1, 2 * self.far))
+            k = min(self.trial, most, max(1, 2 * self.far))
         self.asked[row] = k
         return k
+
+    def _plain(self) -> bool:
+        """Whether this step is to be one without guesses: the first are, and some after 16, 32, 64, ... steps."""
+        last = min(AFRESH, 1 << self.seen.bit_length() - 1) if self.seen >= 16 else AFRESH
+        return self.seen % last < SETTLED
 
     def best(self, rates: Rates | None, most: int) -> int:
         """The number with the most tokens a second: for this row, at the price that time has for all of them."""
@@ -191,9 +203,9 @@ class Controller:
         self.seen += 1
         self.running = max(1, running)
         guesses = sum(proposed for _, proposed, _ in results)
-        if guesses or self.calm:  # after guessing, threads that waited have to be woken: not what a plain step takes
+        if guesses or self.calm >= SETTLED - 1:  # threads that slept while somebody guessed must wake first
             self.step.add(guesses, seconds)
-        self.calm = not asked
+        self.calm = 0 if asked else self.calm + 1
         if asked:
             drafting += self.own + (0.0 if guesses else max(0.0, seconds - self.step(0)))
             self.draft.add(guesses, drafting)
@@ -205,10 +217,10 @@ class Controller:
             self.rows.setdefault(row, Rates()).add(wanted, proposed, accepted)
         if self.seen % PRICE == 0 or not self.pays:
             self._price()
-        if self.seen > 3:
+        if self.seen > SETTLED:
             self._turn(drafting, guesses, asked, results)
         took = time.perf_counter() - began
-        self.own = took if not self.own else min(0.9 * self.own + 0.1 * took, STRAY * self.own)
+        self.own += 0.1 * (min(took, 2 * self.own or took) - self.own)
 
     def _price(self) -> None:
         """What steps take, by the number of guesses that each row is asked for."""
@@ -229,6 +241,8 @@ class Controller:
         lately = [None, *(self.rows[row] for row, _, _ in results)]
         if self.pays or any(self.best(rates, self.most) for rates in lately):
             return
+        whole = all(proposed == accepted for _, proposed, accepted in results)
+        self.trial = min(2 * self.trial, self.most) if results and whole else TRIAL  # more may pay where these do not
         each = self.step(0)
         brought = each * sum(accepted for _, _, accepted in results) / self.running
         self.debt = max(-CREDIT * each, self.debt + drafting + self.step(guesses) - each - brought)
