@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from jielong.base.errors import UserError
@@ -163,7 +164,8 @@ class Plain(Paged):
             ids = feed.ids[span].view(group.rows, group.width)
             view = _View(self.pages, group, feed.positions[span].view_as(ids), feed.slots[span])
             taps = {} if self.tap is None else {"tap": self.tap, "rows": torch.tensor(group.numbers, device=ids.device)}
-            hidden.append(self.model.hidden(ids, cache=view, **taps).flatten(0, 1))
+            read = {"ids": ids} if feed.table is None else {"embeds": F.embedding(ids, feed.table)}
+            hidden.append(self.model.hidden(**read, cache=view, **taps).flatten(0, 1))
             places.append(feed.positions[span])
             numbers += [n for n in group.numbers for _ in range(group.width)]
         hidden_ND = torch.cat(hidden)

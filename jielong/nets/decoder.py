@@ -57,6 +57,7 @@ class Feed:
     groups: tuple[Group, ...]
     wanted: Tensor  # (R,) tokens whose logits are wanted
     texts: tuple[Any, ...] = ()  # each row's tokens, for models that read the whole text again
+    table: Tensor | None = None  # (n, D) float32: what `ids` are rows of, in place of the model's own embedding
 
 
 @dataclass
@@ -114,7 +115,7 @@ class Decoder:
         return logits if cap is None else logits.div_(cap).tanh_().mul_(cap)
 
     def _hidden(self, feed: Feed, pages: Pages) -> Tensor:
-        x = F.embedding(feed.ids, self.embed)
+        x = F.embedding(feed.ids, self.embed if feed.table is None else feed.table)
         if self.config.embed_scale != 1.0:
             x = x * self.config.embed_scale
         if self.place is not None:

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jielong.nets import drafts
-from jielong.nets.cache import KVCache
 from jielong.nets.config import Layer, TransformerConfig
 from jielong.nets.transformer import Transformer
 
 STREAM = 1.0  # weight of the smooth L1 between streams beside the nats (the paper: 1 beside 0.1 of them)
+CONTEXT = 4096  # a window and the guesses after it
 FADES = 0.8  # of the loss, from one round to the next
 
 
@@ -48,23 +48,20 @@ class Eagle(nn.Module):
         self.config, self.dim, self.vocab = config, target.dim, target.vocab
         self.shape = replace(
             target, vocab=1, layers=1, layer=Layer(window=config.window), layer_list=(), position="rope", causal=True,
-            context=1 << 20, embed_scale=1.0, softcap=None, head_bias=False, final_norm=True, embed_norm=False,
+            context=CONTEXT, embed_scale=1.0, softcap=None, head_bias=False, final_norm=True, embed_norm=False,
             tied=True, types=0, condition=0, dropout=0.0, attention_scale=0.0,
         )  # fmt: skip
         self.block = Transformer(self.shape, seed)
         self.block.embed.requires_grad_(False)  # it reads streams, not tokens
         self.join = nn.Parameter(torch.cat([torch.zeros(self.dim, self.dim), torch.eye(self.dim)], 1))
 
-    def forward(
-        self, embeds: Tensor, stream: Tensor, documents: Tensor | None = None, positions: Tensor | None = None,
-        cache: KVCache | None = None, lengths: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """embeds (B, T, D) of the tokens after each place, stream (B, T, D) there -> predicted streams (B, T, D) of
-        those tokens' places. With a cache, after what stands in it; `lengths` (B,) as in `Transformer.forward`."""
-        joined = F.linear(torch.cat([embeds, stream], -1), self.join)
-        if cache is None:
-            return self.block.hidden(embeds=joined, documents=documents, positions=positions)
-        return self.block.hidden(embeds=joined, cache=cache, lengths=lengths)
+    def joined(self, embeds: Tensor, stream: Tensor) -> Tensor:
+        """What the block reads (..., D): embeds (..., D) of the tokens after each place, stream (..., D) there."""
+        return F.linear(torch.cat([embeds, stream], -1), self.join)
+
+    def forward(self, embeds: Tensor, stream: Tensor, documents: Tensor | None = None) -> Tensor:
+        """The same of whole texts (B, T, D) -> predicted streams (B, T, D) of the places after each."""
+        return self.block.hidden(embeds=self.joined(embeds, stream), documents=documents)
 
     def lesson(self, seen: drafts.Seen) -> drafts.Lesson:
         """Nats of the guesses and smooth L1 of the streams, both of each round: in the second, what the first predicted

@@ -97,10 +97,11 @@ class NativeDecoder:
         blocks = cast(Iterable[Block], model.blocks)
         made = [self._layer(block, number, tables) for number, block in enumerate(blocks)]
         self.layers = (Layer * len(made))(*made)
+        self.embed = self._at(model.embed)
         slopes = rope.alibi_slopes(config.heads) if config.position == "alibi" else None
         kind = None if model.kind is None else model.kind[0]
         self.model = Model(
-            layers=ctypes.addressof(self.layers), embed=self._at(model.embed), place=self._at(layout.places(model)),
+            layers=ctypes.addressof(self.layers), embed=None, place=self._at(layout.places(model)),
             kind=self._at(kind), slopes=self._at(slopes), embed_norm=self._norm(model.embed_norm),
             norm=self._norm(model.norm), count=config.layers, dim=config.dim, heads=config.heads, kv=config.kv_heads,
             size=config.head_dim, hidden=self.hidden_width, embed_scale=config.embed_scale,
@@ -126,6 +127,7 @@ class NativeDecoder:
     def _run(self, feed: Feed, pages: Pages, hidden: Tensor | None) -> Tensor:
         if pages is not self.pages:
             self._point(pages)
+        self.model.embed = self.embed if feed.table is None else feed.table.data_ptr()
         logits = torch.empty(len(feed.wanted), self.config.vocab)
         tables = [g.table.contiguous() for g in feed.groups]
         each = (Group(g.start, g.rows, g.width, len(table) // g.rows, table.data_ptr())
