@@ -39,10 +39,12 @@ class Token(NamedTuple):
 
 
 class Chooser:
-    """`source` takes the place of the seeds: a choice is `source.choose(probabilities, row number, position)`."""
+    """`source` takes the place of the seeds: a choice is `source.choose(probabilities, row number, position)`.
 
-    def __init__(self, rows: Sequence[Row], size: int, device: torch.device, rules: Rules) -> None:
-        self.rows, self.size, self.rules = list(rows), size, rules
+    `apart` 1: all rows are one row, at places that follow each other (see `along`)."""
+
+    def __init__(self, rows: Sequence[Row], size: int, device: torch.device, rules: Rules, apart: int = 0) -> None:
+        self.rows, self.size, self.rules, self.apart = list(rows), size, rules, apart
         samplings = [r.request.sampling for r in rows]
         bans = [rules.bans(s) for s in samplings]
         self.settings = Rows.of(samplings, bans, size, device)
@@ -75,6 +77,27 @@ class Chooser:
         law_BV = self.law(logits_BV, failed)
         ids = self._pick(law_BV, crest if law_BV is logits_BV else None, failed)
         return self._write(ids, logits_BV, crest, failed)
+
+    @property
+    def still(self) -> bool:
+        """Whether what a place's law is made of does not change with what was written just before."""
+        moving = (self.seen_BV, self.written_BV, self.rules.source)
+        return not self.masked and self.longest_ban <= 1 and all(each is None for each in moving)
+
+    @torch.no_grad()
+    def along(self, guesses: Sequence[int], logits_PV: Tensor) -> list[Token]:
+        """The tokens of one row at places that follow each other, as `choose` would write them one by one: up to the
+        first that is not what was guessed, or that ends the text. For a chooser that is `still`, and 1 `apart`."""
+        failed: dict[int, Exception] = {}
+        row, crest = self.rows[0], law.crest(logits_PV)
+        law_PV = self.law(logits_PV, failed)
+        ids = self._pick(law_PV, crest if law_PV is logits_PV else None, failed)
+        n = 1 + next((i for i, id in enumerate(guesses) if i in failed or id != ids[i]), len(guesses))
+        before = len(row.text)
+        tokens = self._write(ids[:n], logits_PV[:n], Crest(*(each[:n] for each in crest)), failed)
+        last = next((i for i, t in enumerate(tokens) if t.reason or t.error is not None), n - 1)
+        del row.text[before + last + (tokens[last].error is None) :]
+        return tokens[: last + 1]
 
     @torch.no_grad()
     def put(self, ids: Sequence[int], logits_BV: Tensor) -> list[Token]:
@@ -145,7 +168,7 @@ class Chooser:
             probs_BV = weights(law_BV)
             choose = self.rules.source.choose
             return np.array([choose(p, r.number, r.written) for p, r in zip(probs_BV, self.rows)], dtype=np.int64)
-        self.places_B5[:, 3] = [r.written for r in self.rows]
+        self.places_B5[:, 3] = [r.written + i * self.apart for i, r in enumerate(self.rows)]
         return law.race(law_BV, self.places_B5)
 
     @staticmethod

@@ -33,7 +33,8 @@ PRIOR, WEIGHT = 0.6, 2.0  # the rate of a place nobody has seen, and how many gu
 MARGIN = 1.02  # promised speed-ups below this are not worth the noise
 SHARE = 0.007  # of the time that may go into trials while guesses do not pay
 FEW, MANY = 4, 1024  # steps between two trials, at least and at most
-TRIAL, CREDIT = 2, 3.0  # guesses of a trial, twice as many after one that was right; steps that trials may have won and lose again
+TRIAL = 2  # guesses of a trial, twice as many after one that was right
+CREDIT = 3.0  # steps that trials may have won and lose again
 
 
 class Line:

@@ -72,6 +72,7 @@ class Drafting:
         self.drafts: dict[Row, Draft] = {}  # of this step
         self.others: dict[Row, tuple[int, list[Draft]]] = {}  # further ones, and how long they could have been
         self.branches: dict[Row, list[Path]] = {}  # those that are read beside it
+        self.choosers: dict[Row, dict[int, Chooser]] = {}  # for a row's so many places at once
         self.results: list[tuple[Row, int, int]] = []  # of this step: guesses, and how many stayed
         self.asked, self.took, self.awake = 0, 0.0, True  # rows asked for guesses, seconds of guessing
         self.watches = watch([drafter])  # whether the drafter is to see the model's stream
@@ -135,6 +136,7 @@ class Drafting:
     def forget(self, row: Row) -> None:
         """The row is over."""
         self.drafts.pop(row, None)
+        self.choosers.pop(row, None)
         if self.safe is not None:
             self.safe.forget(row)
 
@@ -169,6 +171,12 @@ class Drafting:
         judged = [row for row in drafted if self.verify is not None and row.request.sampling.temperature > 0]
         tokens: list[Token] = []
         alive = {row: paths[row] for row in rows if row not in judged}
+        for row in drafted:
+            if row in alive and (chooser := self._chooser(core, row, paths[row], logits_RV)):
+                (path,) = alive.pop(row)
+                logits_PV = logits_RV[path.place : path.place + 1 + len(path.draft.tokens)]
+                with torch.inference_mode():
+                    tokens += chooser.along(path.draft.tokens, logits_PV)
         while alive:  # the rows' next places, together
             next_ = [found[0].place + len(row.text) - before[row] for row, found in alive.items()]
             new = core.choose(list(alive), logits_RV, next_)
@@ -176,12 +184,23 @@ class Drafting:
             alive = {t.row: held for t in new if (held := _held(t, alive[t.row], before[t.row]))}
         for row in judged:
             tokens += self._judge(core, row, paths[row], logits_RV)
+        if judged:
+            core.wrote()
         for row in drafted:
             self._close(core, row, paths[row], row.text[before[row] :])
         for found in self.branches.values():
             branches.drop(core, found)
         self.branches = {}
         return tokens
+
+    def _chooser(self, core: Core, row: Row, paths: Sequence[Path], logits_RV: Tensor) -> Chooser | None:
+        """Who chooses for all places of a row's only draft at once; None where each depends on the one before."""
+        if len(paths) > 1:
+            return None
+        known, places = self.choosers.setdefault(row, {}), 1 + len(paths[0].draft.tokens)
+        if places not in known:
+            known[places] = Chooser([row] * places, logits_RV.shape[1], logits_RV.device, core.rules, apart=1)
+        return known[places] if known[places].still else None
 
     def _paths(self, row: Row, places: Mapping[Row, int]) -> list[Path]:
         """A row's drafts as they were read, the first of them first; an empty one where there is none."""
