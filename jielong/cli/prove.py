@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from jielong.cli.common import Common
+
+if TYPE_CHECKING:
+    from jielong.base.talk import Talk
+    from jielong.infer.draft.compose import Composed
 
 OUT = Path("runs/prove")
 
@@ -18,6 +22,7 @@ def prove(
     full: Annotated[bool, Parameter(negative=())] = False,
     chains: int | None = None,
     paths: int = 10_000,
+    compose: Annotated[bool, Parameter(negative=())] = False,
     out: Path = OUT,
     common: Common = Common(),
 ) -> None:
@@ -34,6 +39,9 @@ def prove(
         Only so many chains of settings (default: all).
     paths
         Texts written by seeds that must be token for token those without guesses.
+    compose
+        Also every drafter and verifier beside every feature of the engine (batches, chunks, texts put off, prefix hits,
+        int8, grammar, ...), through the engine's own step.
     out
         Where proof.html and proof.json are written.
     """
@@ -54,6 +62,9 @@ def prove(
     with talk.progress(len(asked), "prove", "chains") as progress:
         found = matrix.run(small, asked, cases.drafters(small), paths, progress.update)
     document = {**found.document(), "command": shlex.join(["jielong", *sys.argv[1:]])}
+    beside = _beside(talk) if compose else None
+    if beside is not None:
+        document["compose"] = beside.document()
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "proof.json", document)
     atomic_write(out / "proof.html", proof(document, document["command"]))
@@ -63,11 +74,44 @@ def prove(
         f"{document['refused']} of them refused; {found.same:,} of {found.paths:,} texts the same; "
         f"{found.seconds:.0f} s; page: {out / 'proof.html'}"
     )
+    if beside is not None:
+        talk.answer(_told(document["compose"]))
     talk.document(document)
+    if beside is not None and not beside.right:
+        wrong = beside.count("wrong")
+        raise WorkFailed(f"guessing does not compose: {wrong} cells are wrong; see {out / 'proof.html'}")
     if not found.right:
         said = f"{len(found.wrong)} cells are wrong, {found.paths - found.same} texts differ"
         raise WorkFailed(f"guessing changes the text: {said}; see {out / 'proof.html'}")
     talk.next_command("jielong prove --full" if not full else "jielong bench infer")
+
+
+def _beside(talk: Talk) -> Composed:
+    """Every drafter beside every feature."""
+    from jielong.infer.draft import compose
+    from jielong.infer.draft.features import Setup
+
+    setup = Setup()
+    with talk.progress(compose.number(setup), "compose", "cells") as progress:
+        return compose.run(setup, progress.update)
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    """A line for each drafter, what was refused or is wrong, and the total."""
+    from jielong.base.talk import table_text
+
+    rows = [
+        (g["drafter"], g["right"], g["refused"], g["wrong"], "" if g["accepted"] is None else f"{g['accepted']:.3f}")
+        for g in found["groups"]
+    ]
+    odd = [f"{c['state']}: {c['drafter']}, {c['feature']}, {c['verifier']}: {c['said']}" for c in found["odd"]]
+    total = (
+        f"{found['cells']:,} cells of {len(rows)} drafters x {len(found['features'])} features x "
+        f"{len(found['verifiers'])} verifiers: {found['right']:,} right, {found['refused']:,} refused by name "
+        f"(bar {found['bar']:.0%}), {found['wrong']:,} wrong; smallest p of {found['law_tests']} laws "
+        f"{found['p']:.2g}; {found['seconds']:.0f} s"
+    )
+    return "\n".join([table_text(("drafter", "right", "refused", "wrong", "accepted"), rows), *odd, total])
 
 
 def _rows(groups: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:

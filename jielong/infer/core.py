@@ -195,6 +195,10 @@ class Core:
         with torch.inference_mode():
             return self._chooser.choose(logits_RV)
 
+    def wrote(self) -> None:
+        """Tokens were written elsewhere: what the chooser at hand has counted is not all."""
+        self._chooser = None
+
     def _close(self, tokens: list[Token]) -> list[Token]:
         """Rows that are over leave; what a fault may have left in the cache is not found again."""
         for token in tokens:

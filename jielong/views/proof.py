@@ -27,15 +27,25 @@ ACCEPTED = Words(
     "Guesses accepted in the first step, mean over the chains",
     "第一步接受的猜測數，對所有設定鏈取平均",
 )
+BESIDE = Words(
+    "In each cell: how many of the verifiers are right with this drafter beside this feature, in the engine's own "
+    "step. With coupled every text is, to the bit, what it is alone and without guesses; what the others wrote is "
+    "written again without guesses, and its tokens are held against their laws (Kolmogorov-Smirnov, Holm).",
+    "每格：在引擎本身的步驟中，這個猜測者與這項功能並用時，有幾種驗證者正確。coupled 的每段文字都與單獨、"
+    "無猜測時逐位元相同；其他驗證者寫出的文字再以無猜測方式重寫一次，並以其分布檢定（K–S，Holm 校正）。",
+)
 
 
 def proof(document: Mapping[str, Any], line: str) -> str:
     """The page of a matrix's `document()`; `line` is the command that made it."""
     groups: Sequence[Mapping[str, Any]] = document["groups"]
+    composed = document.get("compose")
     sections = [
         Section("matrix", Words("Drafter × verifier", "猜測者 × 驗證者"), _matrix(groups), Words("matrix", "矩陣")),
         Section("accepted", Words("What is accepted", "接受了多少"), _accepted(groups), Words("accepted", "接受")),
         Section("chains", Words("Chains of settings", "設定鏈"), _chains(document), Words("chains", "設定")),
+        *([Section("compose", Words("Beside every feature", "與每項功能並用"), _composed(composed),
+                   Words("features", "功能"))] if composed else []),
         Section("again", Words("Run it again", "再跑一次"), command(line)),
     ]
     return page(TITLE, sections, lead=LEAD, before=_tiles(document))
@@ -95,6 +105,37 @@ def _chains(document: Mapping[str, Any]) -> Html:
     )
     rows = [[str(i), " + ".join(names) or "none"] for i, names in enumerate(document["chains"])]
     return join([paragraph(said), table(["", Words("settings", "設定")], rows)])
+
+
+def _composed(document: Mapping[str, Any]) -> Html:
+    groups, features = document["groups"], document["features"]
+    few = Words(f"of {document['cells']:,}; bar {number(document['bar'], 'share')}",
+                f"共 {document['cells']:,} 格；標準 {number(document['bar'], 'share')}")  # fmt: skip
+    counts = tiles(
+        [
+            Tile(f"{document['right']:,}", Words("right", "正確"), Words(f"{document['wrong']} wrong",
+                                                                       f"錯 {document['wrong']} 格")),
+            Tile(f"{document['refused']:,}", Words("refused by name", "明確拒絕"), few),
+            Tile(f"{document['tokens']:,}", Words("tokens compared", "比較的詞元"), f"{document['texts']:,}"),
+            Tile(number(document["p"]), Words("smallest p", "最小 p 值"), document["worst_law"]),
+            Tile(number(document["seconds"], "s"), Words("took", "耗時"), ", ".join(document["verifiers"])),
+        ]
+    )  # fmt: skip
+    head = [Words("drafter", "猜測者"), *features, Words("accepted", "接受")]
+    rows = [
+        [g["drafter"], *(_counts(g["features"][f]) for f in features),
+         "" if g["accepted"] is None else number(g["accepted"], "share")]
+        for g in groups
+    ]  # fmt: skip
+    odd = [[c["drafter"], c["feature"], c["verifier"], c["state"], c["said"]] for c in document["odd"]]
+    names: list[str | Words] = [Words("drafter", "猜測者"), Words("feature", "功能"), Words("verifier", "驗證者"), "", ""]
+    return join([counts, table(head, rows), paragraph(BESIDE, "sub"), *([table(names, odd)] if odd else [])])
+
+
+def _counts(states: Mapping[str, int]) -> Html:
+    right, refused, wrong = (states.get(name, 0) for name in ("right", "refused", "wrong"))
+    rest = [element("div", text(Words(f"{refused} refused", f"拒絕 {refused}")), class_="sub")] if refused else []
+    return join([mark(MISSED if wrong else REACHED), " ", text(f"{right}/{right + refused + wrong}"), *rest])
 
 
 def _axes(groups: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:

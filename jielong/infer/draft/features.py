@@ -136,7 +136,8 @@ def mixed(n: int, size: int = 14, long: int = LONG) -> list[Request]:
         {}, {"top_p": 0.9}, {"repetition_penalty": 1.3}, {"presence_penalty": 0.5, "bad_words": ((3, 4), (7,))},
         {"frequency_penalty": 0.4, "typical": 0.9}, {"logit_bias": {5: 2.0}, "stop_ids": (9,)}, {"top_k": 5},
     ]  # fmt: skip
-    return [Request(r.prompt, r.sampling.with_(max_tokens=long, **kinds[i % 7]), index=i % 2) for i, r in enumerate(some(n, size))]
+    asked = [r.sampling.with_(max_tokens=long, **kinds[i % 7]) for i, r in enumerate(some(n, size))]
+    return [Request(prompt(i, size + i), sampling, index=i % 2) for i, sampling in enumerate(asked)]
 
 
 def one_prompt(n: int, seeds: bool) -> list[Request]:

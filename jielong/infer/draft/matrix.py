@@ -53,9 +53,9 @@ class Matrix:
         for c in self.cells:  # chain by chain, token first: two drawn chains may have one name
             if c.verifier == "token":
                 token[c.drafter, c.chain] = c.accepted
-            elif c.verifier in ("block", "multi") and not c.refused:
-                if c.accepted < token.get((c.drafter, c.chain), 0.0) - BAR:
-                    short.append(f"{c.drafter}, {c.verifier}, {' + '.join(c.chain) or 'none'}")
+            several = c.verifier in ("block", "multi") and not c.refused
+            if several and c.accepted < token.get((c.drafter, c.chain), 0.0) - BAR:
+                short.append(f"{c.drafter}, {c.verifier}, {' + '.join(c.chain) or 'none'}")
         return short
 
     def groups(self) -> list[dict[str, Any]]:
