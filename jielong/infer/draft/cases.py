@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from jielong.infer.draft.safely import Safe
 from jielong.infer.draft.scripted import Law, Scripted
 from jielong.infer.draft.selves import early_exit, quantised
 from jielong.infer.draft.several import AllOf, BestOf
+from jielong.infer.draft.trained import untrained
 from jielong.infer.draft.types import Choose, Draft, Drafter, Draws, Floats, Proposal
 from jielong.infer.grammar import regex
 from jielong.infer.grammar.vocabulary import Vocabulary
@@ -30,6 +31,7 @@ from jielong.infer.request import Request
 from jielong.infer.sampling import Sampling
 from jielong.infer.schedule import Row
 from jielong.nets.config import TransformerConfig
+from jielong.nets.drafts import KINDS
 from jielong.nets.transformer import Transformer
 from jielong.units.codec import END, Tokenizer
 
@@ -47,6 +49,7 @@ class Small:
     seed: int = 0
     prompt: tuple[int, ...] = (0, 1, 0)
     _logits: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+    _streams: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> Transformer:
@@ -58,6 +61,13 @@ class Small:
         if text not in self._logits:
             self._logits[text] = self.model(torch.tensor([text]))[0, -1].double()
         return self._logits[text]
+
+    @torch.no_grad()
+    def stream(self, text: tuple[int, ...]) -> Tensor:
+        """(T, D) float64 after the last norm, of each place of a text."""
+        if text not in self._streams:
+            self._streams[text] = self.model.hidden(torch.tensor([text]))[0]
+        return self._streams[text]
 
     def law(self, text: tuple[int, ...]) -> Floats:
         """The model's own law (V,), before any setting."""
@@ -217,6 +227,7 @@ def drafters(small: Small) -> dict[str, Callable[[], Drafter]]:
         "other tokenizer": lambda: OtherTokenizer(
             ModelDrafter(transformer(size + 1, 1, small.seed + 2), size + 1), codec([*letters, "ab"]), codec(letters)
         ),
+        **{kind: partial(_watching, kind, small) for kind in KINDS},
         "dies": lambda: Safe(Scripted("dies", _dies), size),
     }
 
@@ -239,6 +250,31 @@ class Paired:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A drafter that watches, where there is no engine: it is shown what the model makes of each text, read anew."""
+
+    drafter: Any  # a `Watcher`
+    small: Small
+
+    @property
+    def name(self) -> str:
+        return str(self.drafter.name)
+
+    def propose(self, rows: Sequence[Row], most: Sequence[int], source: Draws) -> Sequence[Proposal]:
+        for row in rows:
+            row.read = 0
+            self.drafter.saw([row], [self.small.stream(tuple(row.text[:-1]))])
+            row.read = len(row.text) - 1
+        found: Sequence[Proposal] = self.drafter.propose(rows, most, source)
+        for row in rows:
+            self.forget(row)
+        return found
+
+    def forget(self, row: Row) -> None:
+        self.drafter.forget(row)
+
+
+@dataclass(frozen=True)
 class Forgetful:
     """A drafter that learns as it goes, without what it has learnt: its guesses are then a function of the text."""
 
@@ -255,6 +291,10 @@ class Forgetful:
 
     def forget(self, row: Row) -> None:
         self.drafter.forget(row)
+
+
+def _watching(kind: str, small: Small) -> Drafter:
+    return Shown(untrained(kind, small.model, small.guess), small)
 
 
 def _dies(row: Row, most: int, choose: Choose) -> Draft:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from jielong.base.errors import UserError
 from jielong.infer.draft.types import Drafter
+from jielong.nets import drafts
 from jielong.nets.drafts.folder import Beside
 from jielong.nets.transformer import Transformer
 from jielong.units.codec import Tokenizer
@@ -36,3 +39,13 @@ def beside(kind: str, head: Any, model: Transformer, name: str) -> Drafter:
 
         return BlockDrafter(head, model, name)
     raise UserError(f"no drafter of kind {kind!r}")
+
+
+def untrained(kind: str, model: Transformer, reach: int, seed: int = 3) -> Drafter:
+    """The same with drawn weights: what it guesses depends on all that it sees, and is worth nothing. For proofs."""
+    head = drafts.fresh(kind, model.config, reach, seed)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in head.parameters():
+        if parameter.ndim > 1:
+            parameter.data.normal_(0.0, 0.2, generator=generator)
+    return beside(kind, head.to(model.embed.dtype).eval(), model, kind)
