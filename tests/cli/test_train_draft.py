@@ -11,6 +11,7 @@ import pytest
 
 from jielong.base import files
 from jielong.data.tokens import Tokens
+from jielong.nets import checkpoint
 
 from .test_lm_verbs import folder, run
 
@@ -29,7 +30,7 @@ def chats(in_tmp: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["medusa", "eagle"])
+@pytest.mark.parametrize("kind", ["medusa", "eagle", "block"])
 def test_trained_and_used(kind: str, folder: Path, in_tmp: Path, capsys: Any) -> None:
     code, out, err = run(capsys, "train", "draft", folder, "--kind", kind, "--reach", 3, *TINY, "--json")
     assert code == 0, err
@@ -47,6 +48,39 @@ def test_trained_and_used(kind: str, folder: Path, in_tmp: Path, capsys: Any) ->
         found = json.loads(out)
         assert code == 0 and [d["text"] for d in found["draws"]] == [d["text"] for d in plain["draws"]], err
         assert found["guesses"]["drafts"] > 0 and not found["guesses"]["reasons"]
+
+
+@pytest.mark.parametrize("kind", ["small", "diffusion"])
+def test_models_of_their_own(kind: str, folder: Path, in_tmp: Path, capsys: Any) -> None:
+    """Ordinary checkpoints: another command may use them too."""
+    code, out, err = run(capsys, "train", "draft", folder, "--kind", kind, "--reach", 3, *TINY, "--json")
+    assert code == 0, err
+    told = json.loads(out)["metrics"]
+    assert told["val_loss"] > 0 and ("val_overlap" in told) == (kind == "small")
+    loaded = checkpoint.load("runs/draft")
+    assert loaded.config.causal == (kind == "small") and loaded.info["done"]
+    for temperature in (0, 0.8):
+        words = ("generate", "the cat", "--model", folder, "--max-tokens", 30, "--temperature", temperature, "--json")
+        plain = json.loads(run(capsys, *words)[1])
+        code, out, err = run(capsys, *words, "--draft", "runs/draft", "--guess", 3)
+        found = json.loads(out)
+        assert code == 0 and [d["text"] for d in found["draws"]] == [d["text"] for d in plain["draws"]], err
+        assert found["guesses"]["drafts"] > 0 and not found["guesses"]["reasons"]
+    assert run(capsys, "generate", "the cat", "--model", "runs/draft", "--max-tokens", 3)[0] == 0
+
+
+def test_merely_small(folder: Path, in_tmp: Path, capsys: Any) -> None:
+    """The same shape, rows and steps, and nothing of the model's laws."""
+    found = {}
+    for flags in ((), ("--hard",)):
+        words = ("train", "draft", folder, "--kind", "small", *flags, *TINY, "--overwrite", "--json")
+        code, out, err = run(capsys, *words)
+        assert code == 0, err
+        found[flags] = json.loads(out)
+    told, merely = found.values()
+    assert told["config"] == merely["config"] and told["settings"] == merely["settings"]
+    assert told["train_tokens"] == merely["train_tokens"] and "val_kl" not in merely["metrics"]
+    assert told["metrics"]["val_loss"] != merely["metrics"]["val_loss"]
 
 
 def test_from_texts_and_chats(folder: Path, in_tmp: Path, chats: Path, capsys: Any) -> None:
@@ -80,7 +114,9 @@ def test_resumed_with_the_texts_it_wrote(folder: Path, in_tmp: Path, capsys: Any
     "flags, told",
     [
         (("--reach", 0), "0 tokens ahead"), (("--context", 500), "longer than the model's 160"), (("--chats",), "DATA"),
-        (("--steps", 3, "--minutes", 1), "one budget"), (("--minutes", -1), "--minutes"), (("nowhere.txt",), "nowhere"),
+        (("--hard",), "--kind medusa takes no --hard"), (("--kind", "small", "--window", 9), "takes no --window"),
+        (("--kind", "diffusion", "--window", 0), "--window 0"), (("--kind", "diffusion", "--reach", 0), "1 to"),
+        (("--kind", "small", "--width", 33), "multiple of 32"), (("--steps", 3, "--minutes", 1), "one budget"), (("--minutes", -1), "--minutes"), (("nowhere.txt",), "nowhere"),
     ],
 )  # fmt: skip
 def test_wrong_uses(folder: Path, in_tmp: Path, capsys: Any, flags: tuple[Any, ...], told: str) -> None:

@@ -33,7 +33,7 @@ class Config:
     reach: int = 4
     window: int = 16
     layers: int = 1
-    every: int = 4
+    every: int = 8
 
     @staticmethod
     def of(target: TransformerConfig, reach: int) -> Config:
