@@ -116,7 +116,8 @@ def test_resumed_with_the_texts_it_wrote(folder: Path, in_tmp: Path, capsys: Any
         (("--reach", 0), "0 tokens ahead"), (("--context", 500), "longer than the model's 160"), (("--chats",), "DATA"),
         (("--hard",), "--kind medusa takes no --hard"), (("--kind", "small", "--window", 9), "takes no --window"),
         (("--kind", "diffusion", "--window", 0), "--window 0"), (("--kind", "diffusion", "--reach", 0), "1 to"),
-        (("--kind", "small", "--width", 33), "multiple of 32"), (("--steps", 3, "--minutes", 1), "one budget"), (("--minutes", -1), "--minutes"), (("nowhere.txt",), "nowhere"),
+        (("--kind", "small", "--width", 33), "multiple of 32"), (("--steps", 3, "--minutes", 1), "one budget"),
+        (("--minutes", -1), "--minutes"), (("nowhere.txt",), "nowhere"),
     ],
 )  # fmt: skip
 def test_wrong_uses(folder: Path, in_tmp: Path, capsys: Any, flags: tuple[Any, ...], told: str) -> None:
