@@ -43,6 +43,7 @@ KINDS = ("facts", "bios", "sums", "register", "guilds", "exams")
 CATEGORIES = {"translation": "translation", "summarization": "summarisation", "qa": "questions",
               "math_reasoning": "mathematics", "rag": "retrieval"}  # fmt: skip
 SLOWER, FASTER, OFF = 0.03, 2.0, 0.10
+TOLD = 96  # tokens of a page that is told again, about: then it is over
 PIECE = 24  # tokens that a side writes before it is the other's turn
 BOUND = "slowdown, upper 95 % bound, the worst of"
 TWICE = "times as fast, the better of a repeated page and a model of a tenth"
@@ -57,8 +58,8 @@ class Size:
     """How much is measured."""
 
     pairs: int = 15
-    texts: int = 6  # a pair
-    tokens: int = 96  # a text
+    texts: int = 3  # a pair
+    tokens: int = 192  # a text
     quick: bool = False
 
 
@@ -294,7 +295,8 @@ class Bench:
         """Where guessing ahead should pay: a page told again, and a large model with a little one before it."""
         small, large, little = (self.models[name] for name in ("reader", "large", "little"))
         tokens = self.size.tokens
-        again, mixed = asking(self.pages(KINDS, again=True), tokens, 0.0), self.pages(KINDS)
+        again = asking(self.pages(KINDS, again=True), min(tokens, TOLD), 0.0)
+        mixed = self.pages(KINDS)
         cores = self.cores(small)
         self.add(Case(REAL, f"a page told again, {self.meta['reader']}, lookup"), cores, Lookup(), again)
         cores = self.cores(large)

@@ -25,26 +25,27 @@ from weakref import WeakKeyDictionary
 from jielong.infer.schedule import Row
 
 FORGET, SLOWLY = 0.97, 0.995  # what a guess of a row weighs one guess later; and one of all rows
-LATEST, SURE = 15, 5  # steps whose median is taken, and from which on it can be trusted
+LATEST, SURE = 15, 5  # steps whose mean is taken, and from which on it can be trusted
+STRAY = 2.0  # a step that takes so many times the median was disturbed: it does not count
 AFRESH, SETTLED = 256, 3  # steps after which (early on sooner) so many go without guesses, and the last is looked at
 PRICE = 4  # steps with guesses after which it is worked out anew what they take
 PROBE = 8  # steps between two that guess twice as far as seems best, until it is known what that costs
 PRIOR, WEIGHT = 0.6, 2.0  # the rate of a place nobody has seen, and how many guesses that opinion is worth
 MARGIN = 1.02  # promised speed-ups below this are not worth the noise
-SHARE = 0.007  # of the time that may go into trials while guesses do not pay
+SHARE = 0.005  # of the time that may go into trials while guesses do not pay
 FEW, MANY = 4, 1024  # steps between two trials, at least and at most
 TRIAL = 2  # guesses of a trial, twice as many after one that was right
 CREDIT = 3.0  # steps that trials may have won and lose again
 
 
 class Line:
-    """A rising curve through what was seen last near each x (the median of y: a machine has hiccups): what was seen of
-    one x is not forgotten while only others come. Where little was seen the curve leans on the straight line through
-    all, `at + by x`, along which it also goes on; `by` is never negative."""
+    """A rising curve through what was seen last near each x (means, without what a hiccup of the machine made much
+    larger than the median): what was seen of one x is not forgotten while only others come. Where little was seen the
+    curve leans on the straight line through all, `at + by x`, along which it also goes on; `by` is never negative."""
 
     def __init__(self) -> None:
         self.seen: dict[int, deque[tuple[float, float]]] = {}  # by size of x: the latest (x, y)
-        self.middles: dict[int, tuple[int, float, float]] = {}  # how many, mean x, median y
+        self.middles: dict[int, tuple[int, float, float]] = {}  # how many, mean x, mean y
         self.at, self.by = 0.0, 0.0
         self.points: list[tuple[float, float]] = []  # of the curve; none before it is asked for
 
@@ -62,7 +63,9 @@ class Line:
     def _fit(self) -> None:
         for size in self.seen.keys() - self.middles.keys():
             latest = self.seen[size]
-            x, y = sum(x for x, _ in latest) / len(latest), statistics.median(y for _, y in latest)
+            most = STRAY * statistics.median(y for _, y in latest)
+            usual = [(x, y) for x, y in latest if y <= most]
+            x, y = (sum(column) / len(usual) for column in zip(*usual))
             self.middles[size] = len(latest), x, y
         found = sorted(self.middles.values(), key=lambda middle: middle[1])
         count = sum(n for n, _, _ in found)
