@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,10 +116,13 @@ def _out(place: Place) -> Path:
 def _own(loaded: Loaded, settings: Settings, minutes: float, place: Place, talk: Talk) -> Tokens:
     """What the model writes by itself, for so many minutes (0: as much as is trained on); of a run that goes on, what
     it wrote at first."""
+    from jielong.base.errors import UserError
     from jielong.data.tokens import Tokens
     from jielong.train.draft import own_texts
     from jielong.train.run import TEXTS
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("of several processes each would write texts of its own: give DATA")
     kept = _out(place) / TEXTS
     if place.resume and kept.is_dir():
         return Tokens.load(kept, memmap=False)

@@ -133,3 +133,9 @@ def test_a_drafter_of_another_model(folder: Path, in_tmp: Path, capsys: Any) -> 
     assert run(capsys, "train", "lm", other, "--split-on", "blank", *flags)[0] == 0
     code, _, err = run(capsys, "generate", "the", "--model", "runs/lm", "--draft", "runs/draft")
     assert code == 2 and "another" in err and len(err.strip().splitlines()) == 1
+
+
+def test_several_processes_want_data(folder: Path, in_tmp: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = run(capsys, "train", "draft", folder, *TINY)
+    assert code == 2 and "give DATA" in err and len(err.strip().splitlines()) == 1
