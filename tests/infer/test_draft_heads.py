@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ from jielong.infer.draft.trained import beside
 from jielong.infer.draft.types import Draft, Draws
 from jielong.infer.draft.verify import VERIFIERS
 from jielong.infer.request import Request
+from jielong.infer.runner import Plain
 from jielong.infer.sampling import Sampling
 from jielong.infer.schedule import Row
 from jielong.nets import checkpoint, drafts
+from jielong.nets.decoder import Decoder, Feed, Group
 from jielong.nets.drafts.folder import Beside, find
-from jielong.nets.pages import page_bytes
+from jielong.nets.native import decoder as native
+from jielong.nets.pages import Pages, page_bytes
 from jielong.nets.quant import quantise
 from jielong.nets.transformer import Transformer
 from jielong.units import chars
@@ -303,3 +307,23 @@ def test_kinds_by_name(model: Transformer) -> None:
             drafts.fresh(wrong, model.config, 4)
     with pytest.raises(UserError, match="0 tokens ahead"):
         drafts.fresh("medusa", model.config, 0)
+
+
+@pytest.mark.parametrize("kind", ["compiled", "written", "plain"])
+def test_a_feed_may_bring_its_own_table(kind: str) -> None:
+    """Rows of the embedding as a table: the same bits as by their ids; after that the model's own again."""
+    model = random_model()
+    made = native.decoder(model) if kind == "compiled" else Decoder(model)
+    if made is None:
+        pytest.skip("no compiler")
+    pages = Pages(model.config, 4)
+    plain = Plain(model, pages)
+    ids, places, wanted = torch.arange(20) * 7 % 48, torch.arange(20), torch.tensor([3, 19])
+    feed = Feed(ids, places, 16 + places, (Group(0, 1, 20, torch.tensor([1, 2])),), wanted)
+    own = replace(feed, ids=places, table=model.embed.detach()[ids])
+    found = [plain.look(f) if kind == "plain" else made.look(f, pages) for f in (feed, own, feed)]
+    for logits, hidden in found[1:]:
+        assert torch.equal(logits, found[0][0]) and torch.equal(hidden, found[0][1])
+    other = replace(feed, ids=places, table=-model.embed.detach()[ids])
+    changed = (plain.look(other) if kind == "plain" else made.look(other, pages))[1]
+    assert not torch.allclose(changed, found[0][1])
