@@ -138,16 +138,17 @@ class Core:
     def step(self) -> list[Token]:
         """Feed what is due and choose what comes next; tokens of the rows that got one (with drafts, several)."""
         began = time.perf_counter()
-        if self.drafting is not None:
-            self.drafting.propose(self)
+        drafting = self.drafting if self.drafting is not None and self.drafting.wakes() else None
+        if drafting is not None:
+            drafting.propose(self)
         work = self.scheduler.plan()
         if not work:
             return []
-        branches = self.drafting.fork(self, work) if self.drafting is not None and self.drafting.others else []
+        branches = drafting.fork(self, work) if drafting is not None and drafting.others else []
         due = self.feeding.feed([*work, *branches])
-        if self.drafting is not None and self.drafting.watches:
+        if drafting is not None and drafting.watches:
             logits, hidden_ND = self.runner.look(due.feed)
-            self.drafting.saw(self, dict(work), due.order, hidden_ND)
+            drafting.saw(self, dict(work), due.order, hidden_ND)
         else:
             logits = self.runner.step(due.feed)
         for row, first, size in due.echoed:
@@ -155,9 +156,9 @@ class Core:
             coming = list(row.request.prompt[row.read + 1 + again : row.read + 1 + size])
             _note(row, logits[first + again : first + again + len(coming)], coming)
         self.scheduler.done(work)
-        tokens = self._next(due.ready, logits) if due.ready else []
-        if self.drafting is not None and self.drafting.awake:
-            self.drafting.watch(work, time.perf_counter() - began)
+        tokens = self._next(due.ready, logits, drafting) if due.ready else []
+        if drafting is not None:
+            drafting.watch(work, time.perf_counter() - began)
         return self._close(tokens)
 
     def room(self, row: Row) -> int:
@@ -169,7 +170,7 @@ class Core:
             room = min(room, self.context - row.held - 1)
         return max(0, room)
 
-    def _next(self, ready: list[tuple[Row, int]], logits_RV: Tensor) -> list[Token]:
+    def _next(self, ready: list[tuple[Row, int]], logits_RV: Tensor, drafting: Drafting | None) -> list[Token]:
         """Tokens of the rows that have read all; others with the same prompt begin here as well."""
         firsts = dict(ready)
         if self.scheduler.waiting and self.runner.keeps:
@@ -180,9 +181,9 @@ class Core:
                         firsts[twin] = first
         silent = [Token(row, None, reason="length") for row in firsts if row.limit == 0]
         rows = [row for row in firsts if row.limit > 0 and row.trunk is None]
-        if self.drafting is None or not self.drafting.drafts:
+        if drafting is None or not drafting.drafts:
             return silent + self.choose(rows, logits_RV, [firsts[row] for row in rows])
-        return silent + self.drafting.settle(self, rows, logits_RV, firsts)
+        return silent + drafting.settle(self, rows, logits_RV, firsts)
 
     def choose(self, rows: list[Row], logits_RV: Tensor, places: list[int]) -> list[Token]:
         """A token for each of these rows, from the logits in these places."""

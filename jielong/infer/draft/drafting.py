@@ -90,10 +90,15 @@ class Drafting:
         if draft not in names:
             raise UserError(f"draft {draft!r}: nobody of that name guesses here; there is {', '.join(names)}")
 
+    def wakes(self) -> bool:
+        """Whether this step has anything to do with guesses; asked once a step. Most have not, where guesses do not
+        pay: they must not cost anything."""
+        self.awake = not isinstance(self.guess, Controller) or self.guess.awake()
+        return self.awake or self.watches
+
     def propose(self, core: Core) -> None:
         """Guesses for the rows that go on by one token; they stand in their texts from now on."""
-        self.awake = not isinstance(self.guess, Controller) or self.guess.awake()
-        if not self.awake:  # most steps, where guesses do not pay: they must not cost anything
+        if not self.awake:
             return
         began = time.perf_counter()
         self.results, self.others = [], {}
