@@ -128,7 +128,8 @@ def _composed(document: Mapping[str, Any]) -> Html:
         for g in groups
     ]  # fmt: skip
     odd = [[c["drafter"], c["feature"], c["verifier"], c["state"], c["said"]] for c in document["odd"]]
-    names: list[str | Words] = [Words("drafter", "猜測者"), Words("feature", "功能"), Words("verifier", "驗證者"), "", ""]
+    what = Words("drafter", "猜測者"), Words("feature", "功能"), Words("verifier", "驗證者")
+    names: list[str | Words] = [*what, "", ""]
     return join([counts, table(head, rows), paragraph(BESIDE, "sub"), *([table(names, odd)] if odd else [])])
 
 
