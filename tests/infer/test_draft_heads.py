@@ -16,6 +16,7 @@ from torch import Tensor
 from jielong.base import files
 from jielong.base.errors import UserError
 from jielong.infer.core import Core
+from jielong.infer.draft import eagle
 from jielong.infer.draft.drafting import Drafting
 from jielong.infer.draft.eagle import EagleDrafter
 from jielong.infer.draft.medusa import MedusaDrafter
@@ -219,6 +220,48 @@ def test_guesses_are_what_the_head_says_of_the_models_stream(kind: str, options:
     together = run(core, twins)  # one reads for all: two are seen for the first time later
     assert together == run(Core(model, mode="exact", **options), twins) and not drafting.reasons
     assert not checked.inner.streams.kept
+
+
+@torch.no_grad()
+def test_a_row_is_begun_anew_in_its_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An EAGLE-like head keeps what it has read; here it has hardly more room than its window."""
+    monkeypatch.setattr(eagle, "ROOM", 4)
+    model = random_model(context=96)
+    checked = Checked("eagle", head("eagle", model, window=12), model)
+    assert checked.inner.span == 2
+    asked = [Request(text(i, 30 + i), Sampling(seed=i, max_tokens=40, temperature=0.8 * (i % 2))) for i in range(5)]
+    drafting = Drafting(checked, guess=4)
+    assert run(Core(model, mode="exact", drafting=drafting), asked) == run(Core(model, mode="exact"), asked)
+    assert not drafting.reasons and checked.whole > 50
+    assert not checked.inner.memories and len(set(checked.inner.free)) == len(checked.inner.free) >= 5
+
+
+@torch.no_grad()
+def test_a_broken_stream_is_that_rows_alone() -> None:
+    """NaN that a head has read is not found in the pages by the next row."""
+    model = random_model()
+    module = head("eagle", model)
+    drafter = EagleDrafter(module, model)
+
+    def guess(row: Row, stream: Tensor) -> Draft:
+        row.read = 0
+        drafter.saw([row], [stream])
+        row.read = len(stream)
+        return drafter.propose([row], [3], lambda row: lambda probs, *position: int(np.argmax(probs)))[0]
+
+    tokens = text(3, 21)
+    stream = model.hidden(torch.tensor([tokens[:-1]]))[0]
+    one, other = (Row(i, Request(tokens, Sampling(temperature=1.0)), 9) for i in range(2))
+    broken = guess(one, torch.full_like(stream, torch.nan))
+    assert broken.laws is not None and np.isnan(broken.laws[0]).all()
+    drafter.forget(one)
+    found = guess(other, stream)
+    assert found.laws is not None and np.isfinite(found.laws).all() and len(found.tokens) == 3
+    fresh = EagleDrafter(module, model)
+    drafter.forget(other)
+    drafter = fresh
+    again = guess(other, stream)
+    assert again.laws is not None and np.array_equal(found.laws, again.laws)
 
 
 @pytest.mark.parametrize("kind", KINDS)
