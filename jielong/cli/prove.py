@@ -78,8 +78,9 @@ def prove(
         talk.answer(_told(document["compose"]))
     talk.document(document)
     if beside is not None and not beside.right:
-        wrong = beside.count("wrong")
-        raise WorkFailed(f"guessing does not compose: {wrong} cells are wrong; see {out / 'proof.html'}")
+        told = document["compose"]
+        said = f"{told['wrong']} cells are wrong, {told['refused']} refused, p {told['p']:.2g}"
+        raise WorkFailed(f"guessing does not compose: {said}; see {out / 'proof.html'}")
     if not found.right:
         said = f"{len(found.wrong)} cells are wrong, {found.paths - found.same} texts differ"
         raise WorkFailed(f"guessing changes the text: {said}; see {out / 'proof.html'}")

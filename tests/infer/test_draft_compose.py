@@ -8,8 +8,10 @@ refused.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 
 from jielong.base import noise
 from jielong.base.errors import UserError
+from jielong.cli.main import main
 from jielong.infer.core import Core
 from jielong.infer.draft import along, compose, drafting
 from jielong.infer.draft.compose import Cell, Composed
@@ -114,6 +117,29 @@ def test_drawn_chains_of_one_name_are_told_apart() -> None:
     assert Matrix(None, [], rows, 0, 0, 0.0).right  # type: ignore[arg-type]
     assert Matrix(None, [], [*rows, proved("multi", 0.7)], 0, 0, 0.0).fewer()  # type: ignore[arg-type]
     assert QUICK
+
+
+def test_the_command_and_its_page(in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    makers, known = drafters(SETUP), [FEATURES["bias"], FEATURES["n > 1"]]
+
+    def refuses(model: Any, truth: Any) -> Any:
+        raise UserError("not with <this> model")
+
+    few = {name: makers[name] for name in ("all right", "lookup", "all wrong", "int8 self", "early exit")}
+    monkeypatch.setattr(compose, "features", lambda: known)
+    monkeypatch.setattr(compose, "drafters", lambda setup: few)
+    assert main("prove --chains 1 --paths 5 --compose --json --out proof".split()) == 0
+    said = capsys.readouterr()
+    told = json.loads(said.out)["compose"]
+    assert told["all_right"] and told["cells"] == told["right"] == 5 * 2 * 4 and told["refused"] == 0
+    shown = (in_tmp / "proof/proof.html").read_text("utf-8")
+    assert "與每項功能並用" in shown and "n &gt; 1" in shown and "4/4" in shown
+    monkeypatch.setattr(compose, "drafters", lambda setup: {**few, "refuses": refuses})
+    assert main("prove --chains 1 --paths 5 --compose --out proof".split()) == 1  # 8 of 48 are too many
+    said = capsys.readouterr()
+    assert "48 cells of 6 drafters x 2 features x 4 verifiers: 40 right, 8 refused by name (bar 10%)" in said.out
+    assert "refused: refuses, bias, token: not with <this> model" in said.out
+    assert "not with &lt;this&gt; model" in (in_tmp / "proof/proof.html").read_text("utf-8")
 
 
 # --- mistakes
