@@ -137,6 +137,7 @@ class Controller:
         self.running, self.seen, self.rest, self.far = 1, 0, 0, 0
         self.trying = self.pays = False
         self.trial = TRIAL
+        self.share = 1.0  # of the latest steps, those that asked for guesses
         self.calm = 0  # steps since somebody was asked
         self.debt = 0.0  # seconds that trials took and did not bring back
         self.own = 0.0  # seconds that the controller itself takes
@@ -144,6 +145,7 @@ class Controller:
 
     def awake(self) -> bool:
         """Whether this step is looked at; asked once a step."""
+        self.share *= SLOWLY
         if self.rest:
             self.rest -= 1
             self.calm += 1
@@ -192,11 +194,14 @@ class Controller:
         return out
 
     def speedup(self, k: int | None = None) -> float:
-        """Tokens a second with k guesses for every row (by default the best number), over those without."""
+        """Tokens a second with k guesses for every row in every step, over those without. By default the best number,
+        in as many steps as somebody has been asked for guesses lately."""
+        share = self.share if k is None else 1.0
         k = self.best(None, self.most) if k is None else k
         if not k or not self.took[k]:
             return 1.0
-        return (1 + self.gains(None, k)[k]) * self.took[0] / self.took[k]
+        tokens, took = 1 + self.gains(None, k)[k], self.took[k] / self.took[0]
+        return (share * tokens + 1 - share) / (share * took + 1 - share)
 
     def watch(
         self, seconds: float, drafting: float, asked: int, results: Sequence[tuple[Row, int, int]], running: int
@@ -211,6 +216,7 @@ class Controller:
             self.step.add(guesses, seconds)
         self.calm = 0 if asked else self.calm + 1
         if asked:
+            self.share += 1 - SLOWLY
             drafting += self.own + (0.0 if guesses else max(0.0, seconds - self.step(0)))
             self.draft.add(guesses, drafting)
             self.found = FORGET * self.found + (1 - FORGET) * len(results) / asked
