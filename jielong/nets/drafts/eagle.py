@@ -3,8 +3,8 @@
     x_t = P [e(token t + 1), h_t],   h'_{t+1} = norm(block(x_{<=t})),   q = softmax(head(h'_{t+1})): the token t + 2
 
 One token is known beyond what the model has read, so the head predicts the stream there; the guess that its law gives,
-and the predicted stream, are what it reads next. The block sees the latest `window` places only, so that reading them
-again is all the memory it needs.
+and the predicted stream, are what it reads next. The block sees the latest `window` places only: a row can be begun
+anew from these.
 Source: Li et al. 2024 (arXiv 2401.15077), sections 3.1 and 4; going on from its own streams while it learns: Zhang et
 al. 2024 (arXiv 2408.15766).
 """
