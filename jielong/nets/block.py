@@ -66,7 +66,31 @@ class Norm(nn.Module):
         return ops.rms_norm(x, weight, self.eps)
 
 
-class Attention(nn.Module):
+Inner = Callable[[Tensor], Tensor]
+# An adapter's part in one product: (x, the product as it was before, its weight and bias) -> what comes of x
+Change = Callable[[Tensor, Inner, Tensor, Tensor | None], Tensor]
+
+
+class Half(nn.Module):
+    """What attention and feed-forward share: their products, and what adapters make of these (`nets/adapters`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes: dict[str, tuple[Change, ...]] = {}  # by matrix; no modules of ours: the weights stay as they are
+
+    def product(self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """x (..., K) times a matrix (N, K) of this half, as adapters have changed it, the later ones outermost."""
+        changes = self.changes.get(name)
+        return ops.linear(x, weight, bias) if not changes else _changed(x, weight, bias, changes)
+
+
+def _changed(x: Tensor, weight: Tensor, bias: Tensor | None, changes: tuple[Change, ...]) -> Tensor:
+    if not changes:
+        return ops.linear(x, weight, bias)
+    return changes[-1](x, lambda seen: _changed(seen, weight, bias, changes[:-1]), weight, bias)
+
+
+class Attention(Half):
     """Self-attention with grouped queries; weights of queries, keys and values lie in one matrix."""
 
     def __init__(self, config: TransformerConfig, layer: Layer) -> None:
@@ -92,12 +116,12 @@ class Attention(nn.Module):
             k, v = k.to(q.dtype), v.to(q.dtype)
         mixed = self._attend(q, k, v, scene).transpose(1, 2).flatten(2)
         mixed = scene.show("heads", mixed)
-        return scene.show("attn_out", ops.linear(mixed, self.out, self.out_bias))
+        return scene.show("attn_out", self.product("out", mixed, self.out, self.out_bias))
 
     def _project(self, x: Tensor, scene: Scene) -> tuple[Tensor, Tensor, Tensor]:
         heads, kv, size = self.config.heads, self.config.kv_heads, self.config.head_dim
         table = scene.table
-        both = ops.linear(x, self.qkv, self.qkv_bias)
+        both = self.product("qkv", x, self.qkv, self.qkv_bias)
         if self.layer.qk_norm == "whole":
             q, k, _ = both.split([heads * size, kv * size, kv * size], -1)
             q = ops.rms_norm(q, self._offset(self.q_norm), self.config.norm_eps)
@@ -157,7 +181,7 @@ class Cross(nn.Module):
         )
 
 
-class FeedForward(nn.Module):
+class FeedForward(Half):
     """down(activation(up x)), or with a gate beside it; gate and up lie in one matrix."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -170,7 +194,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor, scene: Scene) -> Tensor:
         """x (B, T, D) -> (B, T, D)."""
-        wide = ops.linear(x, self.up, self.up_bias)
+        wide = self.product("up", x, self.up, self.up_bias)
         if self.activation == "swiglu":
             active = ops.swiglu(wide)
         elif self.gated:
@@ -179,7 +203,7 @@ class FeedForward(nn.Module):
         else:
             active = ACTIVATIONS[self.activation](wide)
         active = scene.show("mlp_act", active)
-        return scene.show("mlp_out", ops.linear(active, self.down, self.down_bias))
+        return scene.show("mlp_out", self.product("down", active, self.down, self.down_bias))
 
 
 class Block(nn.Module):

@@ -41,6 +41,8 @@ class Transformer(nn.Module):
         self.head_bias = nn.Parameter(torch.zeros(config.vocab)) if config.head_bias else None
         self._tables: dict[tuple[object, int], Tensor] = {}
         self.quantised: dict[str, Quantised] = {}  # integers that some parameters stand for: `nets/quant.py`
+        self.adapters: dict[str, nn.Module] = {}  # by name, in the order they were attached: `nets/adapters`
+        self.merged: list[str] = []  # those of them that are written into the matrices
         if seed is not None:
             self.initialise(seed)
 
