@@ -41,7 +41,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Guesser:
-    """`flops` of one token's training, all models counted; `context` of its rows. The rest as in `run.Work`."""
+    """`flops` of one token's training, all models counted; `context` of its rows. The rest as in `run.Work`; what
+    `info` calls the objective, a run that goes on must share."""
 
     model: Any
     flops: float
@@ -69,8 +70,9 @@ def guesser(kind: Kind, target: Transformer, tokens: int, plan: Plan, context: i
         model = Transformer(_shape(target.config, plan, 1 / 2), seed=plan.seed)
         learning = 3.0 * model.config.matrix_flops(context)
         if plan.hard:
-            return Guesser(model, learning, context)
-        return Guesser(model, learning + reading, context, partial(distil.of_work, teacher=target))
+            return Guesser(model, learning, context, info={"objective": "text"})
+        objective: Callable[..., Objective] = partial(distil.of_work, teacher=target)
+        return Guesser(model, learning + reading, context, objective, info={"objective": "laws"})
     if kind == "diffusion":
         marks = Marks(tokens, plan.reach)
         if plan.window < 1:

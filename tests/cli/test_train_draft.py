@@ -81,6 +81,7 @@ def test_merely_small(folder: Path, in_tmp: Path, capsys: Any) -> None:
     assert told["config"] == merely["config"] and told["settings"] == merely["settings"]
     assert told["train_tokens"] == merely["train_tokens"] and "val_kl" not in merely["metrics"]
     assert told["metrics"]["val_loss"] != merely["metrics"]["val_loss"]
+    assert files.read_json(Path("runs/draft/run.json"))["objective"] == "text"
 
 
 def test_from_texts_and_chats(folder: Path, in_tmp: Path, chats: Path, capsys: Any) -> None:
