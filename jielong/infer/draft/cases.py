@@ -14,6 +14,7 @@ from torch import Tensor
 from jielong.base import noise
 from jielong.infer.draft import scripted
 from jielong.infer.draft.along import Bans
+from jielong.infer.draft.diffusion import DiffusionDrafter
 from jielong.infer.draft.lookup import Lookup
 from jielong.infer.draft.model import ModelDrafter
 from jielong.infer.draft.other_tokenizer import OtherTokenizer
@@ -30,6 +31,7 @@ from jielong.infer.grammar.vocabulary import Vocabulary
 from jielong.infer.request import Request
 from jielong.infer.sampling import Sampling
 from jielong.infer.schedule import Row
+from jielong.infer.slots import Marks
 from jielong.nets.config import TransformerConfig
 from jielong.nets.drafts import KINDS
 from jielong.nets.transformer import Transformer
@@ -93,10 +95,10 @@ class Chain:
         return Row(0, Request(small.prompt, self.sampling, processors=rules), small.horizon)
 
 
-def transformer(size: int, layers: int, seed: int) -> Transformer:
+def transformer(size: int, layers: int, seed: int, causal: bool = True) -> Transformer:
     """Weights large enough that the past matters."""
     config = TransformerConfig(vocab=size, dim=32, layers=layers, heads=1, kv_heads=1, head_dim=32, hidden=32,
-                               context=32)  # fmt: skip
+                               context=32, causal=causal)  # fmt: skip
     model = Transformer(config)
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
@@ -215,6 +217,8 @@ def drafters(small: Small) -> dict[str, Callable[[], Drafter]]:
     whole, little = transformer(size, 2, small.seed), transformer(size, 1, small.seed + 1)
     letters = [chr(97 + i) for i in range(size - 1)]
     stored = [[0, 1, 0, 1, 1, 0], [1, 1, 1, 0, 0, size - 1]]
+    marks = Marks(size, max(2, small.guess))
+    slots = transformer(marks.vocab, 1, small.seed + 3, causal=False)
     return found | {
         "lookup": lambda: Lookup(least=1),
         "retrieval": lambda: Retrieval(Texts(stored), least=1, several=2, name="retrieval"),
@@ -227,6 +231,7 @@ def drafters(small: Small) -> dict[str, Callable[[], Drafter]]:
         "other tokenizer": lambda: OtherTokenizer(
             ModelDrafter(transformer(size + 1, 1, small.seed + 2), size + 1), codec([*letters, "ab"]), codec(letters)
         ),
+        "diffusion": lambda: DiffusionDrafter(slots, marks, size, passes=2),
         **{kind: partial(_watching, kind, small) for kind in KINDS},
         "dies": lambda: Safe(Scripted("dies", _dies), size),
     }
