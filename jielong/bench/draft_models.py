@@ -1,8 +1,7 @@
 """The models that `bench draft` writes with: trained on pages of the world, once, and kept under runs/.
 
-Half of the pages are told twice, with a line between them, and beside each page stand tokens without any sense that are
-told twice as well (nothing but copying tells the second time): a model that has read them can be asked to tell a page
-again, which is what guesses copied from the text are for. `reader` is small, which is where guessing ahead pays least;
+Half of the pages are told twice, with a line between them: a model that has read enough of them can be asked to tell a
+page again, which is what guesses copied from the text are for. `reader` is small, which is where guessing ahead pays least;
 `large` has more than ten million parameters, and `little` a tenth of them.
 """
 
@@ -67,17 +66,6 @@ def model(name: str, talk: Talk, quick: bool = False, out: Path = Path("runs/lab
     return loaded
 
 
-def documents(texts: Sequence[str]) -> Iterator[tuple[list[int], list[bool]]]:
-    """(ids, which are targets): each text, and behind it tokens drawn at random that are told twice."""
-    end, again = codec().end, codec().encode(AGAIN)
-    drawn = noise.integers(noise.seed_of("no sense"), below=codec().size, n=PAGE * len(texts)).reshape(-1, PAGE)
-    lengths = (noise.integers(noise.seed_of("lengths"), below=PAGE - 20, n=len(texts)) + 20).tolist()
-    for text, ids, n in zip(codec().encode_batch(list(texts)), drawn.tolist(), lengths):
-        yield [end, *text, end], [False] + [True] * (len(text) + 1)
-        some = [end, *ids[:n], *again, *ids[:n], end]
-        yield some, [i > n + len(again) for i in range(len(some))]
-
-
 class _Make:
     def __init__(self, name: str, size: tuple[int, int, int], talk: Talk) -> None:
         self.name, self.size, self.talk = name, size, talk
@@ -94,7 +82,8 @@ class _Make:
         coin = noise.uniform(noise.seed_of("told twice"), n=100_000)
         texts = [page + AGAIN + page if coin[i] < 0.5 else page
                  for i, page in enumerate(pages(plans.documents(plan(), plan().texts)))]  # fmt: skip
-        made = Tokens.from_documents(documents(texts))
+        end = codec().end
+        made = Tokens.from_documents(([end, *ids, end], None) for ids in codec().encode_batch(texts))
         settings = Settings(tokens=tokens, context=WINDOW, batch=8, validate=0, save_every=0, compile=False)
         net = Transformer(shape(width, codec().size, CONTEXT, layers), seed=0)
         run.start(run.Work(net, codec(), made, None, settings, {"name": self.name}), folder, self.talk, self.name)

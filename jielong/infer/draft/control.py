@@ -27,7 +27,8 @@ from jielong.infer.schedule import Row
 FORGET, SLOWLY = 0.97, 0.995  # what a guess of a row weighs one guess later; and one of all rows
 LATEST, SURE = 15, 5  # steps whose mean is taken, and from which on it can be trusted
 STRAY = 2.0  # a step that takes so many times the median was disturbed: it does not count
-AFRESH, SETTLED = 256, 3  # steps after which (early on sooner) so many go without guesses, and the last is looked at
+AFRESH, EARLY = 256, (16, 32, 64, 128)  # steps after which one without guesses is looked at: it grows with the text
+SETTLED = 2  # steps before it in which nothing is done about guesses
 PRICE = 4  # steps with guesses after which it is worked out anew what they take
 PROBE = 8  # steps between two that guess twice as far as seems best, until it is known what that costs
 PRIOR, WEIGHT = 0.6, 2.0  # the rate of a place nobody has seen, and how many guesses that opinion is worth
@@ -136,6 +137,7 @@ class Controller:
         self.found = 1.0  # share of the rows asked for guesses that got some
         self.running, self.seen, self.rest, self.far = 1, 0, 0, 0
         self.trying = self.pays = False
+        self.fresh = True  # the next step that is looked at goes without guesses
         self.trial = TRIAL
         self.share = 1.0  # of the latest steps, those that asked for guesses
         self.calm = 0  # steps since somebody was asked
@@ -157,7 +159,7 @@ class Controller:
     def __call__(self, row: Row, room: int) -> int:
         """How many guesses this row gets in a step that is looked at."""
         most = min(self.most, room)
-        if most < 1 or self._plain():
+        if most < 1 or self.fresh:
             return 0
         k = min(self.best(self.rows.get(row), most), max(1, 2 * self.far))
         self.pays |= k > 0
@@ -167,11 +169,6 @@ class Controller:
             k = min(self.trial, most, max(1, 2 * self.far))
         self.asked[row] = k
         return k
-
-    def _plain(self) -> bool:
-        """Whether this step is to be one without guesses: the first are, and some after 16, 32, 64, ... steps."""
-        last = min(AFRESH, 1 << self.seen.bit_length() - 1) if self.seen >= 16 else AFRESH
-        return self.seen % last < SETTLED
 
     def best(self, rates: Rates | None, most: int) -> int:
         """The number with the most tokens a second: for this row, at the price that time has for all of them."""
@@ -212,9 +209,10 @@ class Controller:
         self.seen += 1
         self.running = max(1, running)
         guesses = sum(proposed for _, proposed, _ in results)
-        if guesses or self.calm >= SETTLED - 1:  # threads that slept while somebody guessed must wake first
+        if guesses or self.calm >= SETTLED:
             self.step.add(guesses, seconds)
-        self.calm = 0 if asked else self.calm + 1
+        fresh, self.calm = self.fresh, 0 if asked else self.calm + 1
+        self._refresh()
         if asked:
             self.share += 1 - SLOWLY
             drafting += self.own + (0.0 if guesses else max(0.0, seconds - self.step(0)))
@@ -227,10 +225,18 @@ class Controller:
             self.rows.setdefault(row, Rates()).add(wanted, proposed, accepted)
         if self.seen % PRICE == 0 or not self.pays:
             self._price()
-        if self.seen > SETTLED:
+        if not fresh:
             self._turn(drafting, guesses, asked, results)
         took = time.perf_counter() - began
         self.own += 0.1 * (min(took, 2 * self.own or took) - self.own)
+
+    def _refresh(self) -> None:
+        """Whether what a plain step takes is to be seen anew: a few steps after anything was done about guesses, or
+        looking itself would slow it (caches, and threads that slept meanwhile)."""
+        if self.fresh and self.calm > SETTLED:
+            self.fresh = False
+        elif self.fresh or (self.pays and self.seen >= PROBE and self.seen % AFRESH in (0, *EARLY)):
+            self.fresh, self.rest = True, max(0, SETTLED - self.calm)
 
     def _price(self) -> None:
         """What steps take, by the number of guesses that each row is asked for."""
