@@ -1,8 +1,8 @@
 """The models that `bench draft` writes with: trained on pages of the world, once, and kept under runs/.
 
 Half of the pages are told twice, with a line between them: a model that has read enough of them can be asked to tell a
-page again, which is what guesses copied from the text are for. `reader` is small, which is where guessing ahead pays least;
-`large` has more than ten million parameters, and `little` a tenth of them.
+page again, which is what guesses copied from the text are for. `reader` is small, which is where guessing ahead pays
+least; `large` has more than ten million parameters, and `little` a tenth of them.
 """
 
 from __future__ import annotations
