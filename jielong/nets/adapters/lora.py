@@ -30,8 +30,6 @@ class Low(nn.Module):
     a0: Tensor | None
     b0: Tensor | None
 
-    start_: int
-
     def __init__(self, config: Lora, target: Target, rank: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
         bound = target.inputs**-0.5
@@ -70,17 +68,14 @@ class Low(nn.Module):
             self.b0.copy_(self.b)
 
 
-def _first(low: Low) -> int:
-    return low.start_
-
-
 class LoraSite(nn.Module):
     """The changes of one matrix's modules: rows that no module has stay as they are."""
 
     def __init__(self, config: Lora, lows: Sequence[Low]) -> None:
         super().__init__()
         self.config = config
-        self.lows = nn.ModuleList(sorted(lows, key=_first))
+        ordered: list[Low] = sorted(lows, key=lambda low: low.start_)
+        self.lows = nn.ModuleList(ordered)
         self.factor: Tensor | None = None  # of DoRA while merged: what the rows were multiplied by
 
     @property
