@@ -254,16 +254,16 @@ class Bench:
         self.add(Case(WRONG, "with the controller"), cores, drafter(0.0, 0.0), requests)
         self.add(Case(WRONG, FIXED), cores, drafter(0.0, 0.0), requests, guess=4)
 
-    def pages(self, kinds: Sequence[str], again: bool = False) -> list[list[int]]:
-        """Beginnings of pages that no training used; or whole ones, to be told again."""
+    def pages(self, kinds: Sequence[str]) -> list[list[int]]:
+        """Beginnings of pages that no training used."""
         from jielong.train import curriculum as plans
 
         codec, wanted = draft_models.codec(), self.size.pairs * self.size.texts
         shares = {kind: 1 / len(kinds) for kind in kinds}
         found: list[list[int]] = []
         for page in draft_models.pages(plans.documents(draft_models.plan(), 40 * wanted, plans.HELD_OUT_DRAW, shares)):
-            ids = [codec.end, *codec.encode(page + draft_models.AGAIN if again else page)]
-            found.append(ids if again else ids[: len(ids) // 2])
+            ids = [codec.end, *codec.encode(page)]
+            found.append(ids[: len(ids) // 2])
             if len(found) == wanted:
                 break
         return found
@@ -295,12 +295,14 @@ class Bench:
         """Where guessing ahead should pay: a page told again, and a large model with a little one before it."""
         small, large, little = (self.models[name] for name in ("reader", "large", "little"))
         tokens = self.size.tokens
-        again = asking(self.pages(KINDS, again=True), min(tokens, TOLD), 0.0)
+        codec = draft_models.codec()
+        told = [[codec.end, *codec.encode(page + draft_models.AGAIN)] for page in draft_models.known()]
+        again = asking(told, min(tokens, TOLD), 0.0)
         mixed = self.pages(KINDS)
         cores = self.cores(small)
-        self.add(Case(REAL, f"a page told again, {self.meta['reader']}, lookup"), cores, Lookup(), again)
+        self.add(Case(REAL, f"a page known by heart told again, {self.meta['reader']}, lookup"), cores, Lookup(), again)
         cores = self.cores(large)
-        self.add(Case(REAL, f"a page told again, {self.meta['large']}, lookup"), cores, Lookup(), again)
+        self.add(Case(REAL, f"a page known by heart told again, {self.meta['large']}, lookup"), cores, Lookup(), again)
         for name, temperature in (("greedily", 0.0), ("drawn", 1.0)):
             drafter = ModelDrafter(little, little.config.vocab, exact=True, streams=1, length=512)
             case = Case(REAL, f"{self.meta['large']} with {self.meta['little']} before it, {name}")

@@ -1,18 +1,19 @@
 """The models that `bench draft` writes with: trained on pages of the world, once, and kept under runs/.
 
-Half of the pages are told twice, with a line between them: a model that has read enough of them can be asked to tell a
-page again, which is what guesses copied from the text are for. `reader` is small, which is where guessing ahead pays
-least; `large` has more than ten million parameters, and `little` a tenth of them.
+Half of what is read is a few pages, each told twice with a line between: they are known by heart in the end, and a
+model that is shown one of them tells it again. That stands for text that repeats its input, which is what guesses copied from
+the text are for. (Minutes of training do not teach a model to copy what it has never seen; two tries did not.) `reader`
+is small, which is where guessing ahead pays least; `large` has more than ten million parameters, `little` a tenth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jielong.base import noise
 from jielong.base.talk import Talk
 from jielong.labs.lab import Budget, shared
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from jielong.units.codec import Tokenizer
 
 VOCAB, CONTEXT, WINDOW, PAGE = 1024, 2048, 256, 110  # PAGE tokens, about
-AGAIN = "\n=\n"
+AGAIN, KNOWN = "\n=\n", 12  # what stands between a page and itself; how many are known by heart
 # name: width, layers, tokens of training
 SIZES = {"reader": (128, 4, 2_000_000), "large": (384, 6, 500_000), "little": (160, 2, 2_000_000)}
 QUICK = {"reader": (64, 2, 60_000), "large": (96, 2, 60_000), "little": (32, 2, 60_000)}
@@ -55,6 +56,18 @@ def pages(documents: Sequence[str]) -> Iterator[str]:
         size += len(ids) + 1
 
 
+def twice(page: str) -> str:
+    """A page, and again."""
+    return page + AGAIN + page
+
+
+def known() -> list[str]:
+    """The pages that all models know by heart."""
+    from jielong.train import curriculum as plans
+
+    return list(islice(pages(plans.documents(plan(), plan().texts)), KNOWN))
+
+
 def model(name: str, talk: Talk, quick: bool = False, out: Path = Path("runs/labs")) -> Loaded:
     """One of SIZES, or of QUICK; trained if it is not there."""
     from jielong.nets import checkpoint
@@ -79,9 +92,8 @@ class _Make:
         from jielong.train.settings import Settings
 
         width, layers, tokens = self.size
-        coin = noise.uniform(noise.seed_of("told twice"), n=100_000)
-        texts = [page + AGAIN + page if coin[i] < 0.5 else page
-                 for i, page in enumerate(pages(plans.documents(plan(), plan().texts)))]  # fmt: skip
+        every = list(pages(plans.documents(plan(), plan().texts)))
+        texts = [text for i, page in enumerate(every[KNOWN:]) for text in (twice(every[i % KNOWN]), page)]
         end = codec().end
         made = Tokens.from_documents(([end, *ids, end], None) for ids in codec().encode_batch(texts))
         settings = Settings(tokens=tokens, context=WINDOW, batch=8, validate=0, save_every=0, compile=False)
