@@ -55,11 +55,11 @@ def talk_of(common: Common) -> Talk:
 def train(
     name: str, model: Any, made: Prepared, settings: Settings, specs: list[str], place: Place, talk: Talk,
     info: Mapping[str, Any] = MappingProxyType({}), objective: Callable[..., Objective] | None = None,
-    beside: Transformer | None = None, texts: Tokens | None = None,
+    beside: Transformer | None = None, texts: Tokens | None = None, per_step: int = 0,
 ) -> None:  # fmt: skip
     """Train `model` on what was `made` of `specs`, in the folder that `place` says; then write what people look at.
 
-    `info` also goes into `jielong.json`; `objective`, `beside` and `texts` as in `run.Work`."""
+    `info` also goes into `jielong.json`; `objective`, `beside`, `texts` and `per_step` as in `run.Work`."""
     from jielong.base import device, files
     from jielong.base.plain import dumps
     from jielong.cli.training import shape
@@ -77,6 +77,7 @@ def train(
         objective=objective,
         beside=beside and beside.to(where),
         texts=texts,
+        per_step=per_step,
     )
     out = place.out or Path("runs") / name
     about = {
@@ -129,10 +130,10 @@ def _announce(work: Work, talk: Talk) -> None:
     from jielong.train.settings import minutes_text
 
     settings = work.settings
-    epochs = settings.length * settings.step_tokens / max(1, len(work.train))
+    epochs = settings.length * work.step_tokens / max(1, len(work.train))
     talk.say(
         f"{count(work.model):,} parameters, {work.codec.size} kinds of token; {settings.length:,} steps of "
-        f"{settings.step_tokens:,} tokens, {epochs:.1f} times through the data; about {minutes_text(predict(work))}"
+        f"{work.step_tokens:,} tokens, {epochs:.1f} times through the data; about {minutes_text(predict(work))}"
     )
 
 
@@ -142,7 +143,7 @@ def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, A
     page = write_report(work, out, figures, samples(work) if work.info["name"] == "lm" else [])
     talk.table(("measure", "value"), [(name, f"{value:.4f}") for name, value in figures.items()])
     talk.document({**about, "metrics": figures, "report": str(page)})
-    chatty = work.info["name"] == "sft"
+    chatty = work.info["name"] in ("sft", "dpo", "kto") and not work.info.get("text")
     if work.info["name"] == "draft":
         talk.next_command(f'jielong generate "..." --model {work.info["model"]} --draft {out}')
         return

@@ -49,7 +49,7 @@ def write_report(work: Work, folder: Path, figures: Mapping[str, float], samples
     from jielong.views.markup import Words, escape, join
 
     name = str(work.info["name"])
-    drawn = parts.curves([curve(folder, name, work.settings.step_tokens)])
+    drawn = parts.curves([curve(folder, name, work.step_tokens)])
     numbers = table(
         [Words("measure", "量測"), Words("value", "數值")],
         [[key, f"{value:.4f}"] for key, value in figures.items()],

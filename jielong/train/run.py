@@ -25,6 +25,10 @@ from jielong.data.tokenise import byte_lengths
 from jielong.data.tokens import Tokens
 from jielong.infer.slots import INFO as PARALLEL
 from jielong.nets import checkpoint, drafts
+from jielong.nets.adapters import config as adapting
+from jielong.nets.adapters.adapter import Adapter
+from jielong.nets.adapters.attach import fingerprint as fingerprint_of
+from jielong.nets.adapters.folder import Upon
 from jielong.nets.config import TransformerConfig
 from jielong.nets.drafts.folder import Beside
 from jielong.nets.transformer import Transformer
@@ -42,6 +46,7 @@ RUN = "run.json"
 STATE = "state.safetensors"
 TEXTS = "texts"
 HEAD = "head"  # in run.json
+OBJECTIVE = "objective"  # in a work's info: what else decides its result
 SHARE = 0.4  # of the matrix rate that a whole step keeps up, about
 BF16 = ("avx512_bf16", "amx_bf16")
 
@@ -50,7 +55,8 @@ BF16 = ("avx512_bf16", "amx_bf16")
 class Work:
     """A model, its tokens and what to do with them. `info` goes into the checkpoint's `jielong.json`.
 
-    `kinds`: further validation sets by name, whose documents are measured whole. `objective`: what is learnt of the
+    `kinds`: further validation sets by name, whose documents are measured whole. `per_step`: tokens that a step reads,
+    where its rows are not all full. `objective`: what is learnt of the
     tokens, for a given arithmetic (None: to predict the next one). `beside`: `model` is no Transformer but a head that
     guesses for this one (`nets/drafts`), which stays as it is. `texts`: what was written for this run alone is kept in
     its folder, in `texts/`.
@@ -66,6 +72,12 @@ class Work:
     objective: Callable[[Work, torch.dtype], Objective] | None = None
     beside: Transformer | None = None
     texts: Tokens | None = None
+    per_step: int = 0
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens that a step reads."""
+        return self.per_step or self.settings.step_tokens
 
     @property
     def config(self) -> TransformerConfig:
@@ -79,20 +91,31 @@ class Work:
         context = self.settings.context
         if self.beside is None:
             return 3.0 * self.config.matrix_flops(context)
+        if self.adapted:
+            return 2.0 * self.config.matrix_flops(context)
         return self.config.matrix_flops(context) + 3.0 * float(self.model.flops(context))
 
     @property
+    def adapted(self) -> bool:
+        """Whether what is trained is an adapter, attached to the Transformer beside it."""
+        return isinstance(self.model, Adapter)
+
+    @property
     def head(self) -> dict[str, Any] | None:
-        """What tells a head, and the model that it stands beside, from others; None for a Transformer."""
+        """What tells a head or an adapter, and the model that it stands beside, from others; None for a Transformer."""
         if self.beside is None:
             return None
+        if self.adapted:
+            return {"config": adapting.to_json(self.model.config), "base": fingerprint_of(self.beside)}
         table = files.digest(self.beside.embed.detach().float().cpu().numpy().tobytes())
         return {"kind": drafts.name(self.model), "config": asdict(self.model.config), "table": table}
 
     @property
     def format(self) -> Any:
         """`save` and `load` of what is trained."""
-        return checkpoint if self.beside is None else Beside(self.config)
+        if self.beside is None:
+            return checkpoint
+        return Upon(self.beside, self.model.family) if self.adapted else Beside(self.config)
 
 
 def start(
@@ -131,9 +154,9 @@ def resume(
     if told["data"] != fingerprint(work):
         raise UserError(f"{folder} was begun with other data or another tokenizer; resume it with the same")
     if told.get(HEAD) != work.head:
-        raise UserError(f"{folder} was begun with another drafter or beside another model; resume it with the same")
-    if told.get(PARALLEL) != work.info.get(PARALLEL):
-        raise UserError(f"{folder} was begun with another objective; resume it with the same")
+        raise UserError(f"{folder} was begun with another drafter, adapter or base; resume it with the same")
+    if any(told.get(key) != work.info.get(key) for key in (PARALLEL, OBJECTIVE)):
+        raise UserError(f"{folder} was begun with another objective or reference; resume it with the same")
     for left in (folder / "checkpoints").glob(".step-*.tmp"):  # of a writer that was killed
         shutil.rmtree(left, ignore_errors=True)
     state = newest(folder)
@@ -206,7 +229,7 @@ def _train(
             **work.info,
             "step": now.step,
             "done": done,
-            "tokens": now.step * settings.step_tokens,
+            "tokens": now.step * work.step_tokens,
             "settings": to_json(settings),
             "threads": torch.get_num_threads(),
             "precision": str(dtype)[6:],
@@ -220,10 +243,11 @@ def _train(
                 shutil.rmtree(old)
 
     rate = matrix_rate(work, dtype)
-    quicker = work.beside is None and pays(work.model, settings)
+    read = work.beside if work.adapted else work.model  # whose blocks run
+    quicker = (work.beside is None or work.adapted) and pays(read, settings)
     if quicker:
         talk.say("the first step waits some ten seconds for the compiler")
-    with compiled(work.model, quicker):
+    with compiled(read, quicker):
         return loop.run(objective, course, folder, talk, label, save, state, track, work.flops, rate)
 
 
@@ -237,9 +261,10 @@ def next_token(work: Work, dtype: torch.dtype, talk: Talk | None = None) -> Next
         name: Packer(tokens, settings.context, settings.batch, 0, table, whole=True)
         for name, tokens in work.kinds.items()
     }
-    if talk is not None and rank() == 0 and (line := too_long([packer, held], work.model.config.context)):
+    if talk is not None and rank() == 0 and (line := too_long([packer, held], work.config.context)):
         talk.warn(line)
-    return NextToken(work.model, packer, held, settings.accumulate, dtype, kinds)
+    adapter = work.model if work.adapted else None
+    return NextToken(work.beside or work.model, packer, held, settings.accumulate, dtype, kinds, adapter)
 
 
 def _held(work: Work, table: Any) -> Packer | None:
@@ -257,7 +282,7 @@ def predict(work: Work) -> float:
     settings = work.settings
     dtype = arithmetic(settings, str((work.beside or work.model).device))
     torch.set_num_threads(device.threads())
-    return work.flops * settings.length * settings.step_tokens / (matrix_rate(work, dtype) * SHARE)
+    return work.flops * settings.length * work.step_tokens / (matrix_rate(work, dtype) * SHARE)
 
 
 def matrix_rate(work: Work, dtype: torch.dtype) -> float:
