@@ -1,9 +1,10 @@
 """The models that `bench draft` writes with: trained on pages of the world, once, and kept under runs/.
 
 Half of what is read is a few pages, each told twice with a line between: they are known by heart in the end, and a
-model that is shown one of them tells it again. That stands for text that repeats its input, which is what guesses copied from
-the text are for. (Minutes of training do not teach a model to copy what it has never seen; two tries did not.) `reader`
-is small, which is where guessing ahead pays least; `large` has more than ten million parameters, `little` a tenth.
+model that is shown one of them tells it again. That stands for text that repeats its input, which is what guesses
+copied from the text are for. (Minutes of training do not teach a model to copy what it has never seen; two tries did
+not.) `reader` is small, which is where guessing ahead pays least; `large` has more than ten million parameters,
+`little` a tenth.
 """
 
 from __future__ import annotations
