@@ -13,7 +13,9 @@ def fingerprint(model: Any, codec: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((type(model).__name__, getattr(model, "config", None))).encode())
     digest.update(str(getattr(codec, "fingerprint", codec.size)).encode())
-    states = model.state_dict() if hasattr(model, "state_dict") else {}
+    states = dict(model.state_dict()) if hasattr(model, "state_dict") else {}
+    for each, adapter in getattr(model, "adapters", {}).items():  # merged or not: they are part of what is written
+        states |= {f"{each}.{name}": tensor for name, tensor in adapter.state_dict().items()}
     for name, tensor in states.items():
         digest.update(name.encode())
         if isinstance(tensor, torch.Tensor):

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jielong.base.errors import UserError
+from jielong.nets.adapters.attach import loose
 from jielong.nets.decoder import Decoder, Feed, Group
 from jielong.nets.layout import refuses
 from jielong.nets.native import decoder as native
@@ -70,7 +71,7 @@ def runner(model: Any, pages: int, *, exact: bool = False, tap: Any = None, bits
     reason = refuses(model.config)
     if reason:
         raise UserError(f"this model does not write text: it has {reason}")
-    fast = device.type == "cpu" and dtype == torch.float32 and tap is None
+    fast = device.type == "cpu" and dtype == torch.float32 and tap is None and not loose(model)
     if exact and not (fast and bits == 32):
         raise UserError("exact mode is float32 on a CPU, without taps and with a cache of 32 bits: use mode fast")
     cache = Pages(model.config, pages, dtype, device, bits)

@@ -255,9 +255,9 @@ class _NextTokenLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         head = weight.to(hidden.dtype)
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        grads = any(ctx.needs_input_grad[:2])
+        grads, moved = any(ctx.needs_input_grad[:2]), ctx.needs_input_grad[1]  # a frozen head has no gradient
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if moved else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if grads and bias is not None else None
         for start in range(0, len(hidden), slice_):
             part, rows = hidden[start : start + slice_], targets[start : start + slice_].unsqueeze(1)
@@ -278,7 +278,8 @@ class _NextTokenLoss(torch.autograd.Function):
                     grad_bias += (weights * scale).sum(0)
                 scale = scale.to(hidden.dtype)
                 torch.mm(weights, head, out=grad_hidden[start : start + slice_]).mul_(scale)
-                grad_weight += weights.t() @ (part * scale)
+                if grad_weight is not None:
+                    grad_weight += weights.t() @ (part * scale)
         if grads:
             ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         ctx.mark_non_differentiable(losses)
@@ -289,7 +290,8 @@ class _NextTokenLoss(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _losses: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight, grad_bias = ctx.saved_tensors
         grad_bias = None if grad_bias is None else grad_bias * grad
-        return grad_hidden * grad.to(grad_hidden.dtype), grad_weight * grad, grad_bias, None, None, None
+        grad_weight = None if grad_weight is None else grad_weight * grad
+        return grad_hidden * grad.to(grad_hidden.dtype), grad_weight, grad_bias, None, None, None
 
 
 def _exponentials(

@@ -65,7 +65,7 @@ class _Driver:
 
     def __init__(self, phase: Phase, course: Course) -> None:
         self.phase, self.course = phase, course
-        self.parts = matrices(phase.model)
+        self.parts = matrices(phase.model) if phase.muon else []
         inside = {id(parameter) for parameter, *_ in self.parts}
         others = [p for p in phase.model.parameters() if p.requires_grad and id(p) not in inside]
         views = [parameter.data[start : start + rows] for parameter, start, rows in self.parts]

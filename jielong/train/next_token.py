@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jielong.data.pack import Batch, Packer
 from jielong.nets import ops
@@ -27,7 +27,8 @@ PLACED = ("learned", "sinusoid")  # positions that are added: they must restart 
 class NextToken:
     """`train` and `validation` are packed rows; `accumulate` micro-batches make a step; `dtype` of the arithmetic.
 
-    `kinds`: further validation sets by name, each with figures of its own.
+    `kinds`: further validation sets by name, each with figures of its own. `adapter`: attached to the model, which
+    stays as it is: its parameters are moved instead.
     """
 
     model: Transformer
@@ -36,11 +37,12 @@ class NextToken:
     accumulate: int = 1
     dtype: torch.dtype = torch.float32
     kinds: Mapping[str, Packer] = field(default_factory=dict)
+    adapter: nn.Module | None = None
 
     @property
     def phases(self) -> Sequence[Phase]:
         """One: lower the loss."""
-        return (Phase("next_token", self.model, self.loss),)
+        return (Phase("next_token", self.adapter or self.model, self.loss, muon=self.adapter is None),)
 
     def batches(self, step: int) -> list[Batch]:
         """The micro-batches of `step`."""
@@ -57,14 +59,15 @@ class NextToken:
     def validate(self, dtype: torch.dtype | None = None) -> dict[str, float]:
         """Nats a token and bits a byte over the whole validation set, then over each of `kinds`."""
         sets = {"val": self.validation, **{f"val_{name}": packer for name, packer in self.kinds.items()}}
-        was_training = self.model.training
-        self.model.eval()
+        moved = self.adapter or self.model
+        was_training = moved.training
+        moved.eval()
         figures: dict[str, float] = {}
         with torch.no_grad(), plainly(self.model):
             for name, packer in sets.items():
                 if packer is not None:
                     figures |= self._measure(name, packer, dtype or self.dtype)
-        self.model.train(was_training)
+        moved.train(was_training)
         return figures
 
     def _measure(self, name: str, packer: Packer, dtype: torch.dtype) -> dict[str, float]:

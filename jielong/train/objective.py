@@ -28,6 +28,7 @@ class Phase:
     name: str
     model: nn.Module  # whose parameters are moved
     loss: Callable[[Any], Loss]
+    muon: bool = True  # for its matrices; else AdamW for all
 
 
 class Objective(Protocol):

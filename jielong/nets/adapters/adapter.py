@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from jielong.nets.adapters.config import Config
 from jielong.nets.adapters.targets import Target
+from jielong.nets.families.family import Family
 
 Place = tuple[str, str]  # a half of a block and its matrix: ("blocks.0.attention", "qkv")
 
@@ -38,14 +39,13 @@ class Site(Protocol):
 
 
 class Adapter(nn.Module):
-    """All of one adapter's parameters. `targets`: the modules it changes; `turned`: whether the base's family keeps
-    its matrices as (inputs, rows), which other programs are told."""
+    """All of one adapter's parameters. `targets`: the modules it changes, by the names of the base's `family`."""
 
     def __init__(
-        self, config: Config, targets: Sequence[Target], turned: bool, make: Callable[[list[Target]], nn.Module]
+        self, config: Config, targets: Sequence[Target], family: Family, make: Callable[[list[Target]], nn.Module]
     ) -> None:
         super().__init__()
-        self.config, self.targets, self.turned = config, tuple(targets), turned
+        self.config, self.targets, self.family = config, tuple(targets), family
         self.places: dict[Place, list[Target]] = {}
         for target in targets:
             self.places.setdefault((target.half, target.matrix), []).append(target)

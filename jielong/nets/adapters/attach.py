@@ -32,7 +32,7 @@ def fresh(model: Transformer, config: Config, family: Family | None = None, seed
     first family of this shape)."""
     family = family or family_of(model.config)
     wanted = chosen(targets(model.config, family), config.targets)
-    adapter = Adapter(config, wanted, family.turned, lora.maker(config, seed))
+    adapter = Adapter(config, wanted, family, lora.maker(config, seed))
     for (half, matrix), site in adapter.items():
         site.start(getattr(model.get_submodule(half), matrix).detach().cpu())
     return adapter.to(model.device)

@@ -52,7 +52,8 @@ def name(config: Config) -> str:
 
 def to_json(config: Config) -> dict[str, Any]:
     """As plain JSON values, the kind among them."""
-    return {"kind": name(config), **asdict(config)}
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+    return {"kind": name(config), **values}
 
 
 def from_json(data: Mapping[str, Any]) -> Config:

@@ -36,7 +36,7 @@ CHANGED = ("pissa", "olora", "corda", "loftq", "lora_ga")  # starts that take so
 def written(adapter: Adapter, among: Sequence[Target], base: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The configuration and the tensors. `among`: all targets of the base; `base`: its name."""
     about = {"base_model_name_or_path": base or None, "task_type": "CAUSAL_LM", "inference_mode": True,
-             "target_modules": modules(adapter.targets, among), "fan_in_fan_out": adapter.turned,
+             "target_modules": modules(adapter.targets, among), "fan_in_fan_out": adapter.family.turned,
              "modules_to_save": None}  # fmt: skip
     said, tensors = _lora(adapter.config, lows(adapter))
     return about | said, {PREFIX + name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -103,7 +103,7 @@ def _read_lora(
     twice = 2 if config.pissa else 1
     mine = [target for target in among if target.name in found]
     make = lora.maker(config, 0, {name: r // twice for name, r in ranks.items()}, scales)
-    adapter = Adapter(config, mine, family.turned, make)
+    adapter = Adapter(config, mine, family, make)
     with torch.no_grad():
         for target in mine:
             _fill(lows(adapter)[target.name], found[target.name], target)

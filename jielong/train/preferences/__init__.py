@@ -1,0 +1,1 @@
+"""Learning from which answer is better: preferences, labels and rewards."""
