@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from jielong.train.guessers import Kind
 
 WIDTH, LAYERS = 256, 6
-READ = 300_000  # tokens of the large model's training
-TAUGHT, BATCH = 60_000, 8  # tokens from which each guesser learns, rows in a step
+READ = 250_000  # tokens of the large model's training
+TAUGHT, BATCH = 40_000, 8  # tokens from which each guesser learns, rows in a step
 REACH = 4  # guesses ahead
 KINDS: tuple[Kind, ...] = ("medusa", "eagle", "block", "diffusion", "small")
 OWN = {"small": (64, 2), "diffusion": (96, 2)}  # width and layers of those that are models of their own
