@@ -30,6 +30,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "train tokenizer": ("jielong.cli.tokenizer:tokenizer", "Learn a vocabulary from text."),
     "train lm": ("jielong.cli.train:lm", "Pretrain a language model on text."),
     "train sft": ("jielong.cli.train:sft", "Fine-tune a language model on chats."),
+    "train dpo": ("jielong.cli.train_preferences:dpo", "Align a model with pairs of answers."),
     "train parallel": ("jielong.cli.parallel:parallel", "Train a model that writes all places at once."),
     "train draft": ("jielong.cli.train_draft:draft", "Train a drafter: it guesses what a model will write."),
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),

@@ -147,5 +147,9 @@ def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, A
     if work.info["name"] == "draft":
         talk.next_command(f'jielong generate "..." --model {work.info["model"]} --draft {out}')
         return
+    if work.adapted:
+        words = "chat" if chatty else 'generate "..." --model'
+        talk.next_command(f"jielong {words} {work.info['model']} --adapter {out}")
+        return
     answers = " --chat" if work.info.get("parallel", {}).get("chats") else ""
     talk.next_command(f"jielong chat {out}" if chatty else f'jielong generate "..." --model {out}{answers}')

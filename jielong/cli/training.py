@@ -87,9 +87,10 @@ def samples(work: Work, n: int = 4, tokens: int = 80) -> list[str]:
     from jielong.infer.generate import generate
     from jielong.infer.sampling import Sampling
 
+    model = (work.beside or work.model).eval()  # an adapter is attached to what stands beside it
     work.model.eval()
-    length = min(tokens, work.model.config.context - 1)
+    length = min(tokens, model.config.context - 1)
     ends = (work.codec.end, work.codec.turn_end)
     each = [Sampling(temperature=0.8, max_tokens=length, seed=i, stop_ids=ends) for i in range(n)]
-    draws = generate(work.model, [[work.codec.end]] * n, each)
+    draws = generate(model, [[work.codec.end]] * n, each)
     return [work.codec.decode(list(draw.ids), skip_special=True).strip() for draw in draws]

@@ -1,0 +1,152 @@
+"""`jielong train dpo`: a model that answers learns which answers are better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from jielong.cli.common import Common
+from jielong.cli.train import Budget, Rows, fits, load, made_settings
+from jielong.cli.train_run import Place, talk_of, train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jielong.base.talk import Talk
+    from jielong.nets.checkpoint import Loaded
+    from jielong.train.preferences.prepare import Preferences
+    from jielong.train.settings import Settings
+
+Pairwise = Literal["sigmoid", "cdpo", "robust", "hinge", "ipo", "simpo", "orpo"]
+GENTLE = 1 / 40  # of the usual rates: what was learnt before is to stay
+BUDGET = Budget()
+
+
+@Parameter(name="*", group="Rows and rates")
+@dataclass(frozen=True)
+class Examples(Rows):
+    """How steps are made and how fast they move. Without a budget: once through the data."""
+
+    context: int = 0
+    "Positions of a prompt and its answer (default all that the model takes)."
+    batch: int = 8
+    "Examples in a micro-batch."
+    matrix_rate: float | None = None
+    "Muon's learning rate (default 0.0005)."
+    other_rate: float | None = None
+    "AdamW's learning rate, for embeddings and norms (default 0.0002)."
+    validation: float = 0.05
+    "Share of the prompts kept apart."
+
+
+EXAMPLES = Examples()
+
+
+def dpo(
+    data: list[str],
+    *,
+    model: Path,
+    loss: Pairwise = "sigmoid",
+    beta: float | None = None,
+    flipped: float | None = None,
+    gamma: float | None = None,
+    text: Annotated[bool, Parameter(negative=())] = False,
+    budget: Budget = BUDGET,
+    rows: Examples = EXAMPLES,
+    place: Place = Place(),
+    common: Common = Common(),
+) -> None:
+    """Align a model with pairs of answers, a better and a worse one: direct preference optimisation and its relatives.
+
+    Parameters
+    ----------
+    data
+        JSON, JSONL or Parquet of {"prompt", "chosen", "rejected"}, of chats or instructions with "chosen" and
+        "rejected", or of {"chosen", "rejected"} that begin alike; folders, hf:NAME.
+    model
+        The tuned checkpoint or run to start from; as it is, it is also the reference to stay near.
+    loss
+        cdpo and robust where labels may be wrong; simpo and orpo need no reference.
+    beta
+        How dear it is to leave the reference (default 0.1; of simpo 2, of orpo the weight of the odds, 0.1).
+    flipped
+        cdpo, robust: the share of labels thought wrong (default 0.1).
+    gamma
+        simpo: how much better the chosen answer should be (default 1).
+    text
+        Prompts and answers are plain text, not turns of a chat.
+    """
+    from jielong.train.preferences.data import read_pairs
+    from jielong.train.preferences.dpo import of_work
+    from jielong.train.preferences.plan import plan_of
+
+    talk = talk_of(common)
+    plan = plan_of(loss, beta, flipped, gamma)
+    policy, reference = _both(model, place)
+    rows, made = _prepare(policy, list(data), partial(read_pairs, text=text), rows, talk)
+    settings, per_step = _settle(policy, made, budget, rows)
+    info = _info(model, reference, made, vars(plan), text)
+    train(
+        "dpo", policy.model, made.tokens, settings, list(data), place, talk, info,
+        partial(of_work, reference=reference.model, plan=plan), per_step=per_step,
+    )  # fmt: skip
+
+
+def _both(model: Path, place: Place) -> tuple[Loaded, Loaded]:
+    """The model that learns, and itself as it was."""
+    from copy import deepcopy
+
+    loaded = load(model, place)
+    assert loaded is not None
+    return loaded, replace(loaded, model=deepcopy(loaded.model))
+
+
+def _prepare(
+    loaded: Loaded, specs: list[str], read: Callable[[str], list[Any]], rows: Examples, talk: Talk
+) -> tuple[Examples, Preferences]:
+    """The examples of `specs` in tokens; what cannot be learnt from is told, a line for each reason."""
+    from jielong.train.preferences.prepare import preferences
+
+    most = loaded.config.context
+    rows = replace(rows, context=rows.context or most)
+    fits(rows, loaded.config)
+    made = preferences(specs, read, loaded.codec, rows.context, rows.validation, rows.seed)
+    for line in made.left.lines(rows.context, most):
+        talk.warn(line)
+    return rows, made
+
+
+def _settle(loaded: Loaded, made: Preferences, budget: Budget, rows: Examples) -> tuple[Settings, int]:
+    """The run's settings, counted in steps, and the tokens that a step reads."""
+    from jielong.train.settings import tokens_for
+
+    examples = rows.batch * rows.accumulate
+    per_step = max(1, round(len(made.answers.tokens) / len(made.answers) * examples)) if examples > 0 else 1
+    tokens = budget.tokens
+    if not budget.given:
+        tokens = len(made.answers.tokens)
+    elif budget.minutes is not None:
+        tokens = tokens_for(budget.minutes, loaded.config, rows.context)
+    if tokens:
+        budget = Budget(steps=max(1, round(tokens / per_step)))
+    settings = made_settings(rows, budget, 0, GENTLE)
+    # rows are as wide as their answers, so nothing is compiled; decay would pull towards nothing, not the reference
+    return replace(settings, compile=bool(rows.compile), weight_decay=0.0), per_step
+
+
+def _info(model: Path, reference: Loaded, made: Preferences, plan: dict[str, Any], text: bool) -> dict[str, Any]:
+    """What stands in `jielong.json`, and what a resumed run must have again."""
+    from jielong.base import files
+    from jielong.infer.fingerprint import fingerprint
+    from jielong.train.run import OBJECTIVE
+
+    answers = made.answers
+    told = repr((answers.labels.tolist(), answers.margins.tolist(), answers.heads))
+    named = fingerprint(reference.model, reference.codec)
+    objective = {**plan, "reference": named, "labels": files.digest(told.encode())}
+    left = {why: len(ids) for why, ids in made.left.out.items()}
+    return {"model": str(model), "text": text, OBJECTIVE: objective, "left_out": left, "shortened": made.left.shortened}

@@ -1,0 +1,102 @@
+"""`train dpo` from the command line: people's files as they are, resuming, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jielong.base import files
+from jielong.cli.main import main
+
+FEW = ["--steps", "3", "--batch", "2", "--context", "256", "-q"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def tuned(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A model that answers, badly: 32 wide, two steps."""
+    chats = in_tmp / "chats.jsonl"
+    lines = [{"prompt": f"{a} and {b}?", "completion": f"They make {a + b}."} for a in range(20) for b in range(20)]
+    chats.write_text("\n".join(map(json.dumps, lines)))
+    code, _, err = run(capsys, "train", "sft", chats, "--steps", 2, "--batch", 2, "--width", 32, "--vocab", 300, "-q",
+                       "--context", 512)  # fmt: skip
+    assert code == 0, err
+    return Path("runs/sft")
+
+
+@pytest.fixture
+def pairs(in_tmp: Path) -> Path:
+    path = in_tmp / "pairs.jsonl"
+    lines = [{"prompt": f"{a} and {b}?", "chosen": f"They make {a + b}.", "rejected": f"They make {a * b + 50}."}
+             for a in range(6) for b in range(6)]  # fmt: skip
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+@pytest.mark.parametrize("name", ["rasbt_llm/instruction-data-with-preference.json", "factory_demos/dpo_en_demo.json"])
+def test_peoples_files_train_resume_and_evaluate(
+    name: str, data: Path, tuned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "dpo", data / name, "--model", tuned, *FEW]
+    code, out, err = run(capsys, *words, "--json", "--out", "runs/whole")
+    assert code == 0, err
+    figures = json.loads(out)["metrics"]
+    assert 0 < figures["val_loss"] < 2 and figures["val_kl"] >= 0 and 0 <= figures["val_accuracy"] <= 1
+    code, out, err = run(capsys, *words, "--json", "--out", "runs/whole", "--resume")
+    assert code == 2 and "finished" in err
+    info = files.read_json(sorted(Path("runs/whole/checkpoints").glob("step-*"))[-1] / "jielong.json")
+    assert info["left_out"] == ({"equal answers": 6} if "rasbt" in name else info["left_out"])
+    code, out, err = run(capsys, "generate", "hi", "--model", "runs/whole", "--chat", "--max-tokens", 2, "--json")
+    assert code == 0, err
+
+
+def test_what_is_left_out_is_said_and_the_next_command_is_last(
+    tuned: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = [{"prompt": "x", "chosen": "y", "rejected": "y"}, {"prompt": "x", "chosen": "y", "rejected": " "}]
+    pairs.write_text(pairs.read_text() + "\n" + "\n".join(map(json.dumps, more)))
+    code, out, err = run(capsys, "train", "dpo", pairs, "--model", tuned, "--batch", 4, "--loss", "ipo")
+    assert code == 0, err
+    assert "1 of 38 examples are left out: equal answers" in err and "an empty answer" in err
+    assert (out + err).strip().splitlines()[-1].endswith("jielong chat runs/dpo")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--beta", "0"], "--beta must be above 0"),
+        (["--flipped", "0.2"], "cdpo and robust"),
+        (["--gamma", "1", "--loss", "hinge"], "simpo"),
+        (["--context", "4096"], "longer than the model's"),
+        (["--context", "8"], "nothing to train on"),
+        (["--batch", "0"], "batch"),
+        (["--model", "nowhere"], "not there"),
+        (["--steps", "2", "--tokens", "5"], "one budget"),
+        (["--resume", "--out", "runs/none"], "run.json"),
+    ],
+)
+def test_wrong_uses_are_one_line(
+    words: list[str], said: str, tuned: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [] if "--model" in words else ["--model", tuned]
+    code, out, err = run(capsys, "train", "dpo", pairs, *given, *words)
+    assert code == 2 and said in err.splitlines()[-1] and "Traceback" not in err and not out
+
+
+def test_another_reference_is_refused(tuned: Path, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "dpo", pairs, *FEW, "--out", "runs/a"]
+    code, _, err = run(capsys, *words, "--model", tuned)
+    assert code == 0, err
+    code, _, err = run(capsys, *words[:-1], "runs/b", "--model", "runs/a")
+    assert code == 0, err
+    told = files.read_json(Path("runs/a/run.json"))
+    assert told["objective"]["loss"] == "sigmoid"
+    code, _, err = run(capsys, *words, "--model", "runs/b", "--resume", "--beta", 0.5)
+    assert code == 2 and "another objective or reference" in err
