@@ -53,6 +53,7 @@ class Session:
 def chat(
     model: Path = MODEL,
     *,
+    adapter: Path | None = None,
     system: str = "",
     device: str = "auto",
     guessing: Guessing = GUESSING,
@@ -65,6 +66,8 @@ def chat(
     ----------
     model
         A checkpoint folder or a run.
+    adapter
+        The folder of an adapter that was trained on this model, here or with PEFT: its run, or its checkpoint.
     system
         What the assistant is told before the first message.
     device
@@ -74,7 +77,7 @@ def chat(
 
     talk = common.talk()
     settings = Sampling(**drawing.settings()).changes()  # wrong settings are told before the model is read
-    session = Session(open_model(model, device, guessing), talk, settings, system)
+    session = Session(open_model(model, device, guessing, adapter), talk, settings, system)
     talk.say(f"{session.lm.name}: write a message, or /help. Ctrl-D leaves.")
     while session.open:
         line = read_line(session)

@@ -45,12 +45,12 @@ class Drawing:
 DRAWING = Drawing()
 
 
-def open_model(path: Path, device: str, guessing: Guessing | None = None) -> Local:
-    """The model at `path`, on the device of that name; with somebody who guesses ahead."""
+def open_model(path: Path, device: str, guessing: Guessing | None = None, adapter: Path | None = None) -> Local:
+    """The model at `path`, on the device of that name; with somebody who guesses ahead, and an adapter."""
     from jielong.base.device import pick
     from jielong.lm.local import load
 
-    lm = load(path, device=pick(device))
+    lm = load(path, device=pick(device), adapter=adapter)
     if guessing is not None:
         lm.drafting = guessing.drafting(lm.model, lm.codec)
     return lm

@@ -27,6 +27,7 @@ def generate(
     prompt: str | None = None,
     *,
     model: Path = MODEL,
+    adapter: Path | None = None,
     n: Annotated[int, Parameter(alias="-n")] = 1,
     chat: Annotated[bool, Parameter(negative=())] = False,
     system: str = "",
@@ -49,6 +50,8 @@ def generate(
         The text to continue; "-" or nothing reads standard input.
     model
         A checkpoint folder or a run.
+    adapter
+        The folder of an adapter that was trained on this model, here or with PEFT: its run, or its checkpoint.
     n
         How many continuations; the first ones are the same however many are asked for.
     chat
@@ -74,12 +77,12 @@ def generate(
     rule = form.rule()
     said = slots_of(model)
     if said is not None:
-        if rule is not None or logprobs or guessing != GUESSING:
-            raise UserError("all places are written at once here: leave out --logprobs, --draft and the form")
+        if rule is not None or logprobs or adapter or guessing != GUESSING:
+            raise UserError("all places are written at once here: leave out --logprobs, --draft, --adapter and forms")
         in_passes(talk, model, device, asked, n, drawing, slots, said)
         return
     refuse(slots)
-    lm = open_model(model, device, guessing)
+    lm = open_model(model, device, guessing, adapter)
     if rule is not None and not form.faithful:
         settings["grammar"] = rule
     if rule is not None and form.faithful:

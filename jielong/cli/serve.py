@@ -20,6 +20,7 @@ MEGABYTE = 1 << 20
 def serve(
     model: Path = MODEL,
     *,
+    adapter: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     name: str = "",
@@ -42,6 +43,8 @@ def serve(
     ----------
     model
         A checkpoint folder or a run.
+    adapter
+        The folder of an adapter that was trained on this model, here or with PEFT: its run, or its checkpoint.
     host
         The address to listen on. Beyond this machine an API key is needed.
     port
@@ -81,7 +84,7 @@ def serve(
     limits = Limits(body=int(body * MEGABYTE), seconds=seconds, rate=rate)
     talk.say(f"reading {model}")
     service = open_service(model, name=name, device=pick(device), mode=mode, streams=streams, limits=limits,
-                           drafting=guessing.drafting)  # fmt: skip
+                           drafting=guessing.drafting, adapter=adapter)  # fmt: skip
 
     def ready(url: str) -> None:
         talk.say(f"{service.name} at {url}/v1 ({mode}; a page to try it at {url}/); Ctrl-C stops")

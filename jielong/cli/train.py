@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Literal
 
 from cyclopts import Parameter
 
+from jielong.cli.adapting import ADAPTING, Adapting, put_on
 from jielong.cli.common import Common
 from jielong.cli.train_run import Place, talk_of, train
 from jielong.train.settings import Settings
 
 if TYPE_CHECKING:
+    from jielong.base.talk import Talk
+    from jielong.nets.adapters.config import Config
     from jielong.nets.checkpoint import Loaded
     from jielong.nets.config import TransformerConfig
     from jielong.nets.transformer import Transformer
     from jielong.train.prepare import Prepared
 
 NO_SETTINGS = Settings(steps=1)
+ADAPTER_RATE = 0.002  # AdamW's, for an adapter
 
 
 @Parameter(name="*", group="Budget")
@@ -71,6 +75,14 @@ class Rows:
     "Seed of the weights and of the order of the data."
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Of a model from nothing; 0: by the budget."""
+
+    width: int
+    layers: int
+
+
 def lm(
     data: list[str],
     *,
@@ -80,6 +92,7 @@ def lm(
     width: int = 0,
     layers: int = 0,
     split_on: str | None = None,
+    adapting: Adapting = ADAPTING,
     budget: Budget = Budget(),
     rows: Rows = Rows(),
     place: Place = Place(),
@@ -107,13 +120,13 @@ def lm(
     from jielong.train import prepare
 
     talk = talk_of(common)
+    config = adapting.config()
     loaded = load(model, place)
     specs = list(data)
     vocab = vocab or prepare.default_vocab(prepare.bytes_of(specs))
     chosen = str(loaded.path) if loaded else tokenizer
     made = prepare.texts(specs, rows.validation, rows.seed, chosen, vocab, split_on)
-    shaped, settings = settle(loaded, made, budget, rows, width, layers)
-    train("lm", shaped, made, settings, specs, place, talk)
+    _fit("lm", loaded, made, config, Sizes(width, layers), budget, rows, specs, place, talk)
 
 
 def sft(
@@ -123,6 +136,7 @@ def sft(
     vocab: int = 0,
     width: int = 0,
     layers: int = 0,
+    adapting: Adapting = ADAPTING,
     budget: Budget = Budget(),
     rows: Rows = Rows(),
     place: Place = Place(),
@@ -146,6 +160,7 @@ def sft(
     from jielong.train import prepare
 
     talk = talk_of(common)
+    config = adapting.config()
     loaded = load(model, place)
     specs = list(data)
     if loaded is None:
@@ -154,8 +169,24 @@ def sft(
     else:
         codec = loaded.codec
     made = prepare.chats(specs, rows.validation, rows.seed, codec)
-    shaped, settings = settle(loaded, made, budget, rows, width, layers)
-    train("sft", shaped, made, settings, specs, place, talk)
+    _fit("sft", loaded, made, config, Sizes(width, layers), budget, rows, specs, place, talk)
+
+
+def _fit(
+    name: str, loaded: Loaded | None, made: Prepared, config: Config | None, sizes: Sizes, budget: Budget, rows: Rows,
+    specs: list[str], place: Place, talk: Talk,
+) -> None:  # fmt: skip
+    """Train the whole model, or an adapter on it."""
+    if config is None:
+        shaped, settings = settle(loaded, made, budget, rows, sizes.width, sizes.layers)
+        train(name, shaped, made, settings, specs, place, talk)
+        return
+    adapter = put_on(loaded, config, rows.seed)
+    assert loaded is not None
+    fits(rows, loaded.config)
+    settings = beside_settings(loaded.config, budget, rows)
+    info = {"model": str(loaded.path)}
+    train(name, adapter, made, settings, specs, place, talk, info, beside=loaded.model)
 
 
 def load(model: Path | None, place: Place) -> Loaded | None:
@@ -189,6 +220,15 @@ def settle(
         model, gentle = Transformer(config, seed=rows.seed), 1.0
     tokens = tokens_for(minutes, model.config, rows.context) if minutes is not None else 0
     return model, made_settings(rows, budget, tokens, gentle)
+
+
+def beside_settings(config: TransformerConfig, budget: Budget, rows: Rows) -> Settings:
+    """The settings of an adapter's run: no gradient of the model's own weights, a third of the work, is needed."""
+    from jielong.train.settings import tokens_at
+
+    minutes = budget.minutes if budget.given else 5.0
+    tokens = tokens_at(minutes, 2.0 * config.matrix_flops(rows.context)) if minutes is not None else 0
+    return made_settings(rows, budget, tokens, ADAPTER_RATE / NO_SETTINGS.other_rate)
 
 
 def fits(rows: Rows, config: TransformerConfig) -> None:

@@ -50,13 +50,21 @@ class Parts:
     codec: Any
 
 
-def load(path: str | Path, *, device: str = "cpu", seed: int = 0, budget: Budget | None = None) -> Local:
-    """The model in a checkpoint folder. UserError when there is none or it cannot be read."""
+def load(
+    path: str | Path, *, device: str = "cpu", seed: int = 0, budget: Budget | None = None,
+    adapter: str | Path | None = None,
+) -> Local:  # fmt: skip
+    """The model in a checkpoint folder, with the `adapter` in another. UserError when there is none or it cannot be
+    read."""
     from jielong.infer import slots
     from jielong.nets import checkpoint
 
     loaded = checkpoint.load(path, device=device)
     slots.refuse(loaded.info, path)
+    if adapter is not None:
+        from jielong.nets.adapters.folder import with_adapter
+
+        loaded = with_adapter(loaded, adapter)
     return Local(loaded, name=Path(path).name or str(path), seed=seed, budget=budget)
 
 

@@ -18,9 +18,10 @@ def open_service(
     streams: int = 32,
     limits: Limits | None = None,
     drafting: Callable[[Any, Any], Any] | None = None,
+    adapter: str | Path | None = None,
 ) -> Service:
-    """The model at `path`, with an engine of its own. UserError when it cannot be read. `drafting` makes of model and
-    tokenizer who guesses ahead (`infer.draft.drafting`).
+    """The model at `path`, perhaps with the `adapter` in another folder, and an engine of its own. UserError when it
+    cannot be read. `drafting` makes of model and tokenizer who guesses ahead (`infer.draft.drafting`).
 
     Everything is in memory afterwards: the folder may change or vanish while it is being served.
     """
@@ -30,6 +31,10 @@ def open_service(
 
     loaded = checkpoint.load(path, device=device)
     slots.refuse(loaded.info, path)
+    if adapter is not None:
+        from jielong.nets.adapters.folder import with_adapter
+
+        loaded = with_adapter(loaded, adapter)
     engine = Engine(loaded.model, loaded.codec, mode=mode, streams=streams,
                     drafting=drafting and drafting(loaded.model, loaded.codec))  # fmt: skip
     return around(engine, loaded.model, loaded.codec, name or Path(path).name or str(path), limits)

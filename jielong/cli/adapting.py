@@ -1,0 +1,76 @@
+"""The flags of adapters: few parameters trained beside a model, and a model that writes with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from jielong.nets.adapters.adapter import Adapter
+    from jielong.nets.adapters.config import Config
+    from jielong.nets.checkpoint import Loaded
+
+Kind = Literal["lora"]
+
+
+@Parameter(name="*", group="Adapter")
+@dataclass(frozen=True)
+class Adapting:
+    """Few parameters beside --model, which stays as it is."""
+
+    adapter: Kind | None = None
+    "Train an adapter instead of the model: lora changes its matrices by products of two thin ones."
+    rank: int = 8
+    "lora: how thin."
+    alpha: float = 16.0
+    "lora: the change is scaled by alpha / rank."
+    dropout: float = 0.0
+    "lora: share of what the change reads that is left out in training."
+    rslora: Annotated[bool, Parameter(negative=())] = False
+    "lora: scaled by alpha / sqrt(rank)."
+    dora: Annotated[bool, Parameter(negative=())] = False
+    "lora: the direction and the length of each row apart."
+    pissa: Annotated[bool, Parameter(negative=())] = False
+    "lora: begin at the principal part of each matrix."
+    targets: str = ""
+    "Modules to change, as the model's family calls them: q_proj,v_proj (default: every matrix of the blocks)."
+
+    def config(self) -> Config | None:
+        """What the flags say; None without --adapter. UserError for flags that are another's."""
+        from jielong.base.errors import UserError
+        from jielong.nets.adapters.config import KINDS
+
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        kind = given.pop("adapter", None)
+        if kind is None:
+            if given:
+                raise UserError(f"{_flags(given)}: for an adapter; give --adapter too")
+            return None
+        made = KINDS[kind]
+        other = set(given) - {f.name for f in fields(made)}
+        if other:
+            raise UserError(f"--adapter {kind} takes no {_flags(other)}")
+        if "targets" in given:
+            given["targets"] = tuple(name.strip() for name in self.targets.split(",") if name.strip())
+        values: dict[str, Any] = given
+        return made(**values)
+
+
+ADAPTING = Adapting()
+
+
+def put_on(loaded: Loaded | None, config: Config, seed: int) -> Adapter:
+    """A fresh adapter on a model that was read. UserError where there is none."""
+    from jielong.base.errors import UserError
+    from jielong.nets.adapters.attach import attach
+    from jielong.nets.adapters.folder import upon
+
+    if loaded is None:
+        raise UserError("--adapter is trained beside a model: name it with --model")
+    return attach(loaded.model, config, family=upon(loaded).family, seed=seed)
+
+
+def _flags(names: Any) -> str:
+    return ", ".join(f"--{name}" for name in sorted(names))
