@@ -126,7 +126,7 @@ def draft(
     Parameters
     ----------
     pairs
-        Interleaved pairs of each case, with guesses and without; 0: 15, or 3 where it is to be quick.
+        Interleaved pairs of each case, with guesses and without; 0: 15, or 6 where it is to be quick.
     quick
         Tiny models and short texts: whether everything runs, in a minute.
     store

@@ -20,8 +20,6 @@ from jielong.infer.request import Request
 from jielong.infer.sampling import Sampling
 from jielong.infer.schedule import Row
 
-T14 = 2.1447866879169273  # 97.5 % of Student's law of 14 degrees (any table)
-
 
 def case(group: str, name: str, ratios: list[float], promised: list[float]) -> draft.Case:
     """One whose pairs have these ratios of seconds."""
@@ -30,24 +28,20 @@ def case(group: str, name: str, ratios: list[float], promised: list[float]) -> d
     return made
 
 
-def test_the_interval_is_students_for_the_mean_of_logarithms() -> None:
-    """Seven ratios e^(m - d), seven e^(m + d), and e^m: mean m, and the sum of squares is 14 d^2, so s = d."""
-    m, d = 0.01, 0.05
-    logs = [m - d] * 7 + [m] + [m + d] * 7
-    middle, within = draft.ratio([(math.exp(log), 1.0) for log in logs])
-    half = T14 * d / math.sqrt(15)
-    assert middle == pytest.approx(math.exp(m))
-    assert (within.low, within.high) == (pytest.approx(math.exp(m - half)), pytest.approx(math.exp(m + half)))
-    made = case("g", "n", [math.exp(log) for log in logs], [0.9, 1.1])
-    assert made.slowdown[1].high == pytest.approx(math.exp(m + half) - 1)
-    assert made.speedup[0] == pytest.approx(math.exp(-m)) and made.speedup[1].high == pytest.approx(math.exp(half - m))
+def test_the_interval_is_that_of_the_median() -> None:
+    """Of 15 values the 4th and the 12th hold the median between them with probability 1 - 2 * 576 / 2^15."""
+    ratios = [1.0 + i / 100 for i in (7, 3, -2, 0, 11, 5, 1, 90, -5, 4, 2, 6, -1, 8, 9)]
+    made = case("g", "n", ratios, [0.9, 1.1])
+    middle, within = made.slowdown
+    assert middle == pytest.approx(0.04) and (within.low, within.high) == (pytest.approx(0.0), pytest.approx(0.08))
+    assert made.speedup[0] == pytest.approx(1 / 1.04) and made.speedup[1].high == pytest.approx(1 / 1.0)
     assert made.promise == pytest.approx(math.sqrt(0.99))
-    assert made.off == pytest.approx(math.sqrt(0.99) * math.exp(m) - 1)
+    assert made.off == pytest.approx(math.sqrt(0.99) * 1.04 - 1)
 
 
 def test_the_bars_name_the_worst_and_the_share_of_kept_promises() -> None:
-    cases = [case(draft.GRID, "good", [0.5, 0.5, 0.5], [2.1]), case(draft.GRID, "bad", [1.02, 1.02, 1.02], [1.0]),
-             case(draft.WRONG, draft.FIXED, [1.6, 1.6], []), case(draft.REAL, "copy", [0.25, 0.25], [5.0])]  # fmt: skip
+    cases = [case(draft.GRID, "good", [0.5] * 6, [2.1]), case(draft.GRID, "bad", [1.02] * 6, [1.0]),
+             case(draft.WRONG, draft.FIXED, [1.6] * 6, []), case(draft.REAL, "copy", [0.25] * 6, [5.0])]  # fmt: skip
     result = draft.result(cases, {})
     worst = result.row(f"{draft.BOUND} {draft.GRID}")
     assert worst.estimate == pytest.approx(0.02) and worst.note == "bad; 2 of 2 within the bar"
@@ -91,9 +85,8 @@ def test_both_sides_write_the_same_texts_and_every_pair_is_counted() -> None:
         truth[request.prompt] = side.text
         assert len(side.text) == 30 and 0 < side.after < side.whole
     drafter = Scripted("right", partly(lambda row: truth[row.request.prompt][row.written :], 1.0))
-    size = draft.Size(pairs=3, texts=2, tokens=30)
     drafting = Drafting(drafter, guess=4)
-    made = draft.compare(draft.Case("g", "n"), cores, drafting, draft.shared_out(requests, size))
+    made = draft.compare(draft.Case("g", "n"), cores, drafting, draft.shared_out(requests, 3, 2))
     assert (made.same, made.texts, len(made.whole), len(made.after)) == (6, 6, 3, 3)
     assert made.promise is None and "100% of the guesses stayed" in made.note
     assert draft.told(Drafting(drafter)) == "no guesses"
