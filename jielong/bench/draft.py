@@ -3,14 +3,13 @@ can be, and whether the controller knows it.
 
 Every case writes the same texts with and without guesses, in pairs: piece by piece in turns, each begun by the other
 side. The ratio of a pair is that of the seconds of all its texts, prompts and first look-ups included; the estimate
-is the median of the pairs, its interval that of order statistics (`labs/timing.py`). What the controller promises is
-noted at the end of each text and held against the time after the prompt, which is what it speaks of. One controller
-lives through a case, as it does in a server.
+is the median of the pairs, its interval that of order statistics (`labs/timing.py`). What the controller promises at
+the end of each text is taken for that text: the seconds that it makes of a pair are held against those after the
+prompts, which is what it speaks of. One controller lives through a case, as it does in a server.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -95,13 +94,14 @@ class Case:
 
     @property
     def promise(self) -> float | None:
-        """What the controller said, on (geometric) average over the texts; None where there was none."""
-        return math.exp(statistics.fmean(map(math.log, self.promised))) if self.promised else None
+        """What the controller said of a pair's texts, the median of the pairs; None where there was none."""
+        return statistics.median(self.promised) if self.promised else None
 
     @property
     def off(self) -> float | None:
-        """The promise over what was measured, less 1."""
-        return None if self.promise is None else self.promise / self.speedup[0] - 1
+        """The promise over what was measured of the same texts, less 1; the median of the pairs."""
+        found = [said * with_ / without for said, (with_, without) in zip(self.promised, self.after)]
+        return statistics.median(found) - 1 if found else None
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> tuple[float, Interval]:
@@ -153,16 +153,19 @@ def compare(case: Case, cores: tuple[Core, Core], drafting: Drafting, pairs: Seq
     """Write the texts of all pairs with and without guesses; the first pair's are written once before, unmeasured."""
     for number, requests in enumerate([pairs[0], *pairs], -1):
         sides = with_, without = Side(cores[0], drafting), Side(cores[1], None)
+        expected = 0.0  # seconds, by what was promised at the end of each text
         for i, request in enumerate(requests):
+            before = without.after
             write(request, sides if (number + i) % 2 else sides[::-1])
+            if isinstance(drafting.guess, Controller):
+                expected += (without.after - before) / drafting.guess.speedup()
             if number >= 0:
                 case.same += with_.text == without.text
                 case.texts += 1
-                if isinstance(drafting.guess, Controller):
-                    case.promised.append(drafting.guess.speedup())
         if number >= 0:
             case.whole.append((with_.whole, without.whole))
             case.after.append((with_.after, without.after))
+            case.promised += [without.after / expected] if expected else []
     case.note = f"{case.note}; {told(drafting)}".lstrip("; ")
     return case
 
