@@ -3,8 +3,8 @@ can be, and whether the controller knows it.
 
 Every case writes the same texts with and without guesses, in pairs: piece by piece in turns, each begun by the other
 side. The ratio of a pair is that of the seconds of all its texts, prompts and first look-ups included; the estimate
-is the median of the pairs, its interval that of order statistics (`labs/timing.py`). What the controller promises at
-the end of each text is taken for that text: the seconds that it makes of a pair are held against those after the
+is the median of the pairs, its interval that of order statistics (`labs/timing.py`). What the controller promises
+before each piece is taken for that piece: the seconds that this makes of a pair are held against those after the
 prompts, which is what it speaks of. One controller lives through a case, as it does in a server.
 """
 
@@ -125,14 +125,15 @@ class Side:
             self.core.step()
         self.whole += time.perf_counter() - began
 
-    def go_on(self, written: int) -> None:
-        """Until so many tokens are written."""
+    def go_on(self, written: int) -> float:
+        """Until so many tokens are written; the seconds."""
         began = time.perf_counter()
         while self.row.written < written and self.core.busy:
             self.core.step()
         took = time.perf_counter() - began
         self.whole += took
         self.after += took
+        return took
 
     @property
     def text(self) -> list[int]:
@@ -140,32 +141,35 @@ class Side:
         return self.row.text[len(self.row.request.prompt) :]
 
 
-def write(request: Request, sides: Sequence[Side]) -> None:
-    """A text by all sides, piece by piece in turns: what slows the machine down meanwhile slows all of them."""
+def write(request: Request, sides: Sequence[Side], drafting: Drafting | None = None) -> float:
+    """A text by all sides, piece by piece in turns: what slows the machine down meanwhile slows all of them. The seconds
+    after the prompt that were to be expected with guesses: those of each piece without, over what was promised before
+    it."""
     for side in sides:
         side.begin(request)
+    expected = 0.0
     for turn, written in enumerate(range(1 + PIECE, request.sampling.max_tokens + PIECE, PIECE)):
-        for side in sides if turn % 2 else reversed(sides):
-            side.go_on(written)
+        controlled = drafting is not None and isinstance(drafting.guess, Controller)
+        said = drafting.guess.speedup() if controlled else 1.0
+        took = {side: side.go_on(written) for side in (sides if turn % 2 else reversed(sides))}
+        expected += sum(took[side] for side in sides if side.core.drafting is None) / said
+    return expected
 
 
 def compare(case: Case, cores: tuple[Core, Core], drafting: Drafting, pairs: Sequence[Sequence[Request]]) -> Case:
     """Write the texts of all pairs with and without guesses; the first pair's are written once before, unmeasured."""
     for number, requests in enumerate([pairs[0], *pairs], -1):
         sides = with_, without = Side(cores[0], drafting), Side(cores[1], None)
-        expected = 0.0  # seconds, by what was promised at the end of each text
+        expected = 0.0
         for i, request in enumerate(requests):
-            before = without.after
-            write(request, sides if (number + i) % 2 else sides[::-1])
-            if isinstance(drafting.guess, Controller):
-                expected += (without.after - before) / drafting.guess.speedup()
+            expected += write(request, sides if (number + i) % 2 else sides[::-1], drafting)
             if number >= 0:
                 case.same += with_.text == without.text
                 case.texts += 1
         if number >= 0:
             case.whole.append((with_.whole, without.whole))
             case.after.append((with_.after, without.after))
-            case.promised += [without.after / expected] if expected else []
+            case.promised += [without.after / expected] if isinstance(drafting.guess, Controller) else []
     case.note = f"{case.note}; {told(drafting)}".lstrip("; ")
     return case
 
