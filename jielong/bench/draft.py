@@ -142,15 +142,16 @@ class Side:
 
 
 def write(request: Request, sides: Sequence[Side], drafting: Drafting | None = None) -> float:
-    """A text by all sides, piece by piece in turns: what slows the machine down meanwhile slows all of them. The seconds
-    after the prompt that were to be expected with guesses: those of each piece without, over what was promised before
-    it."""
+    """A text by all sides, piece by piece in turns: what slows the machine down meanwhile slows all of them.
+
+    The seconds after the prompt that were to be expected with guesses: those of each piece without, over what was
+    promised before it.
+    """
     for side in sides:
         side.begin(request)
     expected = 0.0
     for turn, written in enumerate(range(1 + PIECE, request.sampling.max_tokens + PIECE, PIECE)):
-        controlled = drafting is not None and isinstance(drafting.guess, Controller)
-        said = drafting.guess.speedup() if controlled else 1.0
+        said = drafting.guess.speedup() if drafting and isinstance(drafting.guess, Controller) else 1.0
         took = {side: side.go_on(written) for side in (sides if turn % 2 else reversed(sides))}
         expected += sum(took[side] for side in sides if side.core.drafting is None) / said
     return expected
