@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ OWN = "jielong"
 INFO = "jielong.json"
 CONFIG = "config.json"
 HEAD = "lm_head.weight"
+REWARD = "reward"  # in `jielong.json` of a reward model: `nets/reward.py`
 # What stands beside weights in a folder of somebody's, and is copied as it is.
 BESIDE = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
@@ -70,10 +71,13 @@ def save(
     info: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     extra: Mapping[str, Tensor] | None = None,
+    more: Mapping[str, Tensor] | None = None,
+    said: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the folder whole or not at all. Returns why the shape is no known family ("" when it is).
 
-    `extra`: tensors of a training state, written beside the model as `state.safetensors`.
+    `extra`: tensors of a training state, written beside the model as `state.safetensors`. `more`: tensors that belong
+    to the model but not to the Transformer; `said`: what `config.json` says of them.
     """
     from safetensors.torch import save_file
 
@@ -84,10 +88,11 @@ def save(
     else:
         data = write(family, model.config)
     ends = sorted({codec.end, codec.turn_end})
+    data |= said or {}
     data |= {"eos_token_id": codec.end, "bos_token_id": None, "pad_token_id": codec.end}
     with files.atomic_dir(folder, overwrite=overwrite) as place:
         tensors = {part.theirs: weights.take(state, part) for part in parts(family, model)}
-        weights.write(place, tensors)
+        weights.write(place, tensors | dict(more or {}))
         if extra:
             save_file({name: value.contiguous() for name, value in extra.items()}, place / "state.safetensors")
         files.write_json(place / CONFIG, data)
@@ -105,8 +110,10 @@ def save(
     return reason
 
 
-def load(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Loaded:
-    """Read a checkpoint folder, or the newest checkpoint of a run folder.
+def load(
+    path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32, spare: Sequence[str] = ()
+) -> Loaded:
+    """Read a checkpoint folder, or the newest checkpoint of a run folder. `spare`: tensors that are somebody else's.
 
     Raises UserError for a folder that is none, half-written or foreign weights, missing or extra tensors, a
     configuration field that is not honoured, and a tokenizer that does not fit.
@@ -115,6 +122,8 @@ def load(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float
     said = files.read_json(folder / CONFIG)
     family, config = read_config(said, folder)
     info = files.read_json(folder / INFO) if (folder / INFO).is_file() else {}
+    if info.get(REWARD) is not None and not spare:
+        raise UserError(f"{path} is a reward model: it judges answers and writes none; name the model it should judge")
     codec = codecs.load(folder)
     codecs.check_fits(codec, config.vocab, info.get("tokenizer", ""))
     if quant.KEY in said:
@@ -124,7 +133,7 @@ def load(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float
     weights.check_size(config, sum(map(math.prod, stored.shapes.values())), folder)
     model = Transformer(config, seed=None)
     needed = parts(family, model)
-    names = _names(family, stored)
+    names = {full: name for full, name in _names(family, stored).items() if name not in spare}
     # some writers keep a copy of the tied head
     weights.check(model, needed, stored, names, spare=[HEAD] if family and config.tied else [])
     table = next(part.theirs for part in needed if part.ours == "embed")

@@ -46,3 +46,12 @@ def wait() -> None:
     """Until all have come here."""
     if count() > 1:
         dist.barrier()
+
+
+def total(value: float) -> float:
+    """The sum over all processes."""
+    if count() == 1:
+        return value
+    sums = torch.tensor([value], dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(sums)
+    return float(sums)

@@ -24,13 +24,14 @@ from jielong.data.pack import NothingToTrain, Packer, too_long
 from jielong.data.tokenise import byte_lengths
 from jielong.data.tokens import Tokens
 from jielong.infer.slots import INFO as PARALLEL
-from jielong.nets import checkpoint, drafts
+from jielong.nets import checkpoint, drafts, reward
 from jielong.nets.adapters import config as adapting
 from jielong.nets.adapters.adapter import Adapter
 from jielong.nets.adapters.attach import fingerprint as fingerprint_of
 from jielong.nets.adapters.folder import Upon
 from jielong.nets.config import TransformerConfig
 from jielong.nets.drafts.folder import Beside
+from jielong.nets.reward import RewardModel
 from jielong.nets.transformer import Transformer
 from jielong.train import loop
 from jielong.train.compiled import compiled, pays
@@ -113,6 +114,8 @@ class Work:
     @property
     def format(self) -> Any:
         """`save` and `load` of what is trained."""
+        if isinstance(self.model, RewardModel):
+            return reward
         if self.beside is None:
             return checkpoint
         return Upon(self.beside, self.model.family) if self.adapted else Beside(self.config)

@@ -52,3 +52,35 @@ def plan_of(loss: str, beta: float | None, flipped: float | None, gamma: float |
         (FLIPPED if flipped is None else flipped) if loss in NOISY else 0.0,
         (GAMMA if gamma is None else gamma) if loss == "simpo" else 0.0,
     )
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of KTO. beta as in `Plan`; what a wanted and an unwanted answer count."""
+
+    beta: float = BETA
+    desirable: float = 1.0
+    undesirable: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "desirable", "undesirable"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise UserError(f"--{name} must be above 0, not {getattr(self, name)}")
+
+
+BALANCE = (1.0, 4 / 3)  # Ethayarajh et al. 2024, eq. 9: desirable x wanted / (undesirable x unwanted)
+
+
+def balance(weights: Weights, wanted: int, unwanted: int) -> str:
+    """UserError where one kind of label is missing; else one line of advice, "" where the weights suit the labels."""
+    if not wanted or not unwanted:
+        kind, n = "false" if not wanted else "true", wanted + unwanted
+        raise UserError(f"all {n:,} answers are labelled {kind}: KTO learns from wanted and unwanted ones")
+    share = weights.desirable * wanted / (weights.undesirable * unwanted)
+    if BALANCE[0] <= share <= BALANCE[1] + 1e-9:
+        return ""
+    if share < BALANCE[0]:
+        mend = f"--desirable {weights.undesirable * unwanted / wanted:.3g}"
+    else:
+        mend = f"--undesirable {weights.desirable * wanted / unwanted:.3g}"
+    return f"{wanted:,} answers are wanted and {unwanted:,} are not; {mend} would make them count alike"

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 from jielong.train.preferences.dpo import LOSSES, Sums
-from jielong.train.preferences.plan import Plan
+from jielong.train.preferences.kto import kto
+from jielong.train.preferences.plan import Plan, Weights
+from jielong.train.preferences.reward import bradley_terry
 
 pytestmark = pytest.mark.referee
 NEAR = {"rtol": 1e-6, "atol": 1e-9}
@@ -113,3 +115,39 @@ def test_orpo(monkeypatch: pytest.MonkeyPatch) -> None:
     odds = orpo.ORPOTrainer.odds_ratio_loss(stand_in, *sums.means)[0]
     theirs = (-sums.means[0] - odds).mean()
     same(LOSSES["orpo"](sums, Plan("orpo", 0.3)).mean(), theirs, each)
+
+
+@pytest.mark.parametrize("n", [1, 7])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_kto(sign: float, n: int) -> None:
+    """Also a batch of one, and a KL estimate below nought. TRL takes its z from the same mismatched answers."""
+    trl = pytest.importorskip("trl")
+    each, mask, reference = (x[:n] for x in draw())
+    labels = torch.tensor([i % 3 != 1 for i in range(n)])
+    beside, kept = (-torch.rand(n, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in (1, 2))
+    beside = sign * (beside - beside.min() + 0.3)
+    stand_in = trainer(beta=0.4, desirable_weight=1.3, undesirable_weight=0.8, loss_type="kto", calculate_KL=True)
+    stand_in._compute_kl_logps = lambda model, batch: beside + kept
+    said = types.SimpleNamespace(log_probs=each * mask, entropy=torch.zeros_like(each))
+    completions = torch.cat([torch.zeros(n, 1, dtype=torch.long), mask.long()], dim=1)
+    inputs = {"input_ids": completions, "attention_mask": completions, "completion_mask": completions, "label": labels,
+              "ref_logps": reference, "ref_KL_logps": kept}  # fmt: skip
+    said.mean_logits, said.is_top1 = said.entropy, said.entropy.bool()
+    theirs = trl.KTOTrainer._compute_loss(stand_in, lambda **_: said, inputs, False)
+    z = max(0.0, beside.mean().item())
+    ratios = (each * mask).sum(1) - reference
+    same(kto(ratios, labels, z, Weights(0.4, 1.3, 0.8)).mean(), theirs, each)
+
+
+@pytest.mark.parametrize("centre", [None, 0.3])
+@pytest.mark.parametrize("margins", [False, True])
+def test_reward(margins: bool, centre: float | None) -> None:
+    trl = pytest.importorskip("trl")
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.randn(12, generator=generator, dtype=torch.float64).requires_grad_()
+    margin = torch.rand(6, generator=generator, dtype=torch.float64) if margins else torch.zeros(6)
+    args = types.SimpleNamespace(center_rewards_coefficient=centre)
+    inputs = {"attention_mask": torch.ones(12, 3)} | ({"margin": margin} if margins else {})
+    said = types.SimpleNamespace(logits=rewards[:, None])
+    theirs = trl.RewardTrainer.compute_loss(trainer(args=args), lambda **_: said, inputs)
+    same(bradley_terry(*rewards.chunk(2), margin, centre or 0.0).mean(), theirs, rewards)
