@@ -66,7 +66,7 @@ def test_exact_mode_is_the_same_to_the_bit(threads: int, either: str) -> None:
 
 
 def test_a_prompt_that_is_read_twice_is_reported_once() -> None:
-    """Texts that are put off begin anew; what was said of their prompts stands, and what they wrote is no part of it."""
+    """Texts that are put off begin anew; what was said of their prompts stands, what they wrote is no part of it."""
     model = random_model(context=128)
     asked = [Request(text(i, 3 + i), Sampling(seed=i, max_tokens=50, logprobs=2), echo=True) for i in range(8)]
     reports = []
