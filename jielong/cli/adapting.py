@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jielong.nets.adapters.config import Config
     from jielong.nets.checkpoint import Loaded
 
-Kind = Literal["lora"]
+Kind = Literal["lora", "ia3", "bottleneck", "prefix", "bitfit"]
 
 
 @Parameter(name="*", group="Adapter")
@@ -21,7 +21,9 @@ class Adapting:
     """Few parameters beside --model, which stays as it is."""
 
     adapter: Kind | None = None
-    "Train an adapter instead of the model: lora changes its matrices by products of two thin ones."
+    """Train an adapter instead of the model. lora: its matrices change by products of two thin ones; ia3: what they
+    give or read is scaled; bottleneck: narrow feed-forwards are put between; prefix: keys and values before
+    every text; bitfit: biases alone."""
     rank: int = 8
     "lora: how thin."
     alpha: float = 16.0
@@ -34,8 +36,15 @@ class Adapting:
     "lora: the direction and the length of each row apart."
     pissa: Annotated[bool, Parameter(negative=())] = False
     "lora: begin at the principal part of each matrix."
+    narrow: int = 16
+    "bottleneck: how narrow."
+    parallel: Annotated[bool, Parameter(negative=())] = False
+    "bottleneck: beside the feed-forward, not behind each half of a block."
+    virtual: int = 20
+    "prefix: how many virtual tokens."
     targets: str = ""
-    "Modules to change, as the model's family calls them: q_proj,v_proj (default: every matrix of the blocks)."
+    """lora, ia3: modules to change, as the model's family calls them: q_proj,v_proj (default: of lora all; of ia3 keys,
+    values, and what the feed-forward's second matrix reads)."""
 
     def config(self) -> Config | None:
         """What the flags say; None without --adapter. UserError for flags that are another's."""

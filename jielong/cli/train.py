@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jielong.train.prepare import Prepared
 
 NO_SETTINGS = Settings(steps=1)
-ADAPTER_RATE = 0.002  # AdamW's, for an adapter
+ADAPTER_RATE = 0.003  # AdamW's, for an adapter
 
 
 @Parameter(name="*", group="Budget")

@@ -67,8 +67,9 @@ class Norm(nn.Module):
 
 
 Inner = Callable[[Tensor], Tensor]
-# An adapter's part in one product: (x, the product as it was before, its weight and bias) -> what comes of x
-Change = Callable[[Tensor, Inner, Tensor, Tensor | None], Tensor]
+# An adapter's part in one product: (x, the product as it was before, its weight and bias) -> what comes of x. Around a
+# whole half: (x, the half as it was before)
+Change = Callable[..., Tensor]
 
 
 class Half(nn.Module):
@@ -76,18 +77,31 @@ class Half(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.changes: dict[str, tuple[Change, ...]] = {}  # by matrix; no modules of ours: the weights stay as they are
+        # by matrix; "" for the half as a whole, "past" for more keys and values; no modules of ours: weights stay
+        self.changes: dict[str, tuple[Change, ...]] = {}
+
+    def forward(self, x: Tensor, scene: Scene) -> Tensor:
+        """x (B, T, D), already normalised -> (B, T, D)."""
+        around = self.changes.get("")
+        return self.run(x, scene) if not around else _changed(x, lambda seen: self.run(seen, scene), (), around)
+
+    def run(self, x: Tensor, scene: Scene) -> Tensor:
+        """The half without what stands around it."""
+        raise NotImplementedError
 
     def product(self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """x (..., K) times a matrix (N, K) of this half, as adapters have changed it, the later ones outermost."""
         changes = self.changes.get(name)
-        return ops.linear(x, weight, bias) if not changes else _changed(x, weight, bias, changes)
+        if not changes:
+            return ops.linear(x, weight, bias)
+        return _changed(x, lambda seen: ops.linear(seen, weight, bias), (weight, bias), changes)
 
 
-def _changed(x: Tensor, weight: Tensor, bias: Tensor | None, changes: tuple[Change, ...]) -> Tensor:
+def _changed(x: Tensor, plain: Inner, about: tuple[Tensor | None, ...], changes: tuple[Change, ...]) -> Tensor:
+    """The last change of what those before it have left."""
     if not changes:
-        return ops.linear(x, weight, bias)
-    return changes[-1](x, lambda seen: _changed(seen, weight, bias, changes[:-1]), weight, bias)
+        return plain(x)
+    return changes[-1](x, lambda seen: _changed(seen, plain, about, changes[:-1]), *about)
 
 
 class Attention(Half):
@@ -107,13 +121,15 @@ class Attention(Half):
         self.k_norm = nn.Parameter(torch.full((width[1],), fresh)) if layer.qk_norm else None
         self.scale = config.attention_scale or size**-0.5
 
-    def forward(self, x: Tensor, scene: Scene) -> Tensor:
+    def run(self, x: Tensor, scene: Scene) -> Tensor:
         """x (B, T, D), already normalised -> (B, T, D)."""
         q, k, v = self._project(x, scene)
         q, k, v = scene.show("q", q), scene.show("k", k), scene.show("v", v)
         if scene.cache is not None and scene.positions is not None:
             k, v = scene.cache.write(scene.number, k, v, scene.positions)
             k, v = k.to(q.dtype), v.to(q.dtype)
+        for past in self.changes.get("past", ()):
+            k, v, scene = past(q, k, v, scene)
         mixed = self._attend(q, k, v, scene).transpose(1, 2).flatten(2)
         mixed = scene.show("heads", mixed)
         return scene.show("attn_out", self.product("out", mixed, self.out, self.out_bias))
@@ -192,7 +208,7 @@ class FeedForward(Half):
         self.up_bias = nn.Parameter(torch.zeros(self.up.shape[0])) if config.mlp_bias else None
         self.down_bias = nn.Parameter(torch.zeros(config.dim)) if config.mlp_bias else None
 
-    def forward(self, x: Tensor, scene: Scene) -> Tensor:
+    def run(self, x: Tensor, scene: Scene) -> Tensor:
         """x (B, T, D) -> (B, T, D)."""
         wide = self.product("up", x, self.up, self.up_bias)
         if self.activation == "swiglu":

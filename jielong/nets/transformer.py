@@ -43,6 +43,7 @@ class Transformer(nn.Module):
         self.quantised: dict[str, Quantised] = {}  # integers that some parameters stand for: `nets/quant.py`
         self.adapters: dict[str, nn.Module] = {}  # by name, in the order they were attached: `nets/adapters`
         self.merged: list[str] = []  # those of them that are written into the matrices
+        self.unbiased: TransformerConfig | None = None  # the configuration without a merged adapter's biases
         if seed is not None:
             self.initialise(seed)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from jielong.data.pack import Batch, Packer
 from jielong.nets import ops
+from jielong.nets.adapters.attach import prefixed
 from jielong.nets.transformer import Transformer
 from jielong.train.compiled import plainly
 from jielong.train.objective import Loss, Phase
@@ -94,12 +95,12 @@ def nats(model: Transformer, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, 
 def stream(model: Transformer, batch: Batch, dtype: torch.dtype) -> Tensor:
     """The model's stream over a packed batch, (B, T, D).
 
-    Rotary and relative positions only see distances, so they need not restart with each document; attention
-    never crosses documents either way.
+    Rotary and relative positions only see distances, so they need not restart with each document (but where a
+    prefix stands before each); attention never crosses documents either way.
     """
     device = model.device
     documents = torch.from_numpy(batch.documents).to(device)
-    placed = model.config.position in PLACED
+    placed = model.config.position in PLACED or prefixed(model)
     positions = torch.from_numpy(batch.positions).to(device).long() if placed else None
     single = bool((batch.documents == 0).all())
     return model.hidden(

@@ -45,6 +45,19 @@ def losses(out: str) -> list[float]:
     return [line["loss"] for line in files.read_jsonl(Path(out) / "metrics.jsonl")]
 
 
+@pytest.mark.parametrize("kind", ["ia3", "bottleneck", "prefix", "bitfit"])
+def test_other_kinds(kind: str, folder: Path, text: Path, capsys: Any) -> None:
+    words = ("train", "lm", text, "--split-on", "line", "--model", folder, "--adapter", kind, "--other-rate", 0.05)
+    code, out, err = run(capsys, *words, *TINY, "--out", "runs/a", "--json")
+    assert code == 0 and json.loads(out)["metrics"]["val_loss"] > 0, err
+    plain, adapted = load(folder), load(folder, adapter="runs/a")
+    prompt, settings = "the cat", {"temperature": 0, "max_tokens": 20}
+    assert plain.sample(prompt, **settings)[0].text != adapted.sample(prompt, **settings)[0].text
+    assert plain.fingerprint != adapted.fingerprint
+    code, _, err = run(capsys, *words, "--rank", 3, *TINY, "--out", "runs/b")
+    assert code == 2 and f"--adapter {kind} takes no --rank" in err
+
+
 @pytest.mark.parametrize("flags", [(), ("--dora",), ("--pissa", "--rslora"), ("--targets", "q_proj,v_proj")])
 def test_trained_kept_and_used(flags: tuple[str, ...], folder: Path, text: Path, capsys: Any) -> None:
     words = ("train", "lm", text, "--split-on", "line", "--model", folder, "--adapter", "lora", "--rank", 2, *flags)

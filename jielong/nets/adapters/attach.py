@@ -11,31 +11,55 @@ changes is nothing: the model's logits are the same until it is trained.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from jielong.base.errors import UserError
-from jielong.nets.adapters import lora
+from jielong.nets.adapters import bitfit, bottleneck, ia3, lora, prefix
 from jielong.nets.adapters.adapter import Adapter
-from jielong.nets.adapters.config import Config
-from jielong.nets.adapters.targets import chosen, family_of, targets
+from jielong.nets.adapters.config import Bitfit, Bottleneck, Config, Ia3, Prefix
+from jielong.nets.adapters.config import name as kind_of
+from jielong.nets.adapters.targets import MATRICES, Target, chosen, family_of, halves, scaled, targets
+from jielong.nets.config import TransformerConfig
 from jielong.nets.families.family import Family
 from jielong.nets.transformer import Transformer
 
 DEFAULT = "adapter"
+BIASES = (("qkv_bias", "attention", "qkv"), ("out_bias", "attention", "out"), ("mlp_bias", "feed", "up"),
+          ("mlp_bias", "feed", "down"))  # fmt: skip
 
 
 def fresh(model: Transformer, config: Config, family: Family | None = None, seed: int = 0) -> Adapter:
     """An untrained adapter for this model, not yet attached. `family`: whose names the modules have (default: of the
     first family of this shape)."""
     family = family or family_of(model.config)
-    wanted = chosen(targets(model.config, family), config.targets)
-    adapter = Adapter(config, wanted, family, lora.maker(config, seed))
+    wanted, make = _made(model.config, config, family, seed)
+    adapter = Adapter(config, wanted, family, make)
     for (half, matrix), site in adapter.items():
-        site.start(getattr(model.get_submodule(half), matrix).detach().cpu())
+        if matrix in MATRICES:
+            site.start(getattr(model.get_submodule(half), matrix).detach().cpu())
     return adapter.to(model.device)
+
+
+def _made(
+    shape: TransformerConfig, config: Config, family: Family, seed: int
+) -> tuple[list[Target], Callable[[list[Target]], nn.Module]]:
+    """What an adapter of this kind changes, and what makes its sites."""
+    if isinstance(config, Bottleneck):
+        return halves(shape, ("feed",) if config.parallel else ("attention", "feed")), bottleneck.maker(config, seed)
+    if isinstance(config, Prefix):
+        return halves(shape, ("attention",), "past"), prefix.maker(config, shape, seed)
+    among = targets(shape, family)
+    if isinstance(config, Bitfit):
+        return among, bitfit.BitfitSite
+    wanted = chosen(among, config.targets)
+    if isinstance(config, Ia3):
+        return wanted if config.targets else scaled(among, shape), ia3.make
+    return wanted, lora.maker(config, seed)
 
 
 def attach(
@@ -76,12 +100,15 @@ def merge(model: Transformer, name: str = DEFAULT) -> None:
     adapter = _found(model, name)
     if name in model.merged:
         raise UserError(f"the adapter {name!r} is merged already")
-    waiting = [each for each in model.adapters if each not in model.merged]
+    if not merges(adapter):
+        raise UserError(f"an adapter of kind {kind_of(adapter.config)} is no change of matrices: it cannot be merged")
+    waiting = [each for each in loose(model) if merges(_found(model, each))]  # what stands between blocks may wait
     if waiting[0] != name:
         raise UserError(f"the adapter {waiting[0]!r} was attached before {name!r}: merge it first")
     for (half, matrix), site in adapter.items():
         _write(model.get_submodule(half), matrix, site.merged)
     model.merged.append(name)
+    _biased(model)
     _wire(model)
 
 
@@ -100,6 +127,7 @@ def unmerge(model: Transformer, name: str = DEFAULT) -> None:
         if whole is not None and len(model.merged) == 1:
             getattr(model.get_submodule(half), matrix).copy_(whole.values())
     model.merged.remove(name)
+    _biased(model)
     _wire(model)
 
 
@@ -112,6 +140,11 @@ def loose(model: Any) -> list[str]:
     """Names of the adapters that a plain product does not know of: attached and not merged."""
     merged = getattr(model, "merged", ())
     return [name for name in getattr(model, "adapters", {}) if name not in merged]
+
+
+def prefixed(model: Transformer) -> bool:
+    """Whether an adapter stands before every text: how far from it a token is then counts."""
+    return any("past" in block.attention.changes for block in cast(Any, model.blocks))
 
 
 def _found(model: Transformer, name: str) -> Adapter:
@@ -135,8 +168,27 @@ def _write(half: Any, matrix: str, change: Any) -> None:
     weight, bias = getattr(half, matrix), getattr(half, f"{matrix}_bias")
     new, shifted = change(weight.detach(), bias if bias is None else bias.detach())
     weight.copy_(new)
-    if bias is not None:
+    if bias is not None and shifted is not None:
         bias.copy_(shifted)
+    elif shifted is not None:
+        setattr(half, f"{matrix}_bias", nn.Parameter(shifted, requires_grad=False))
+
+
+def _biased(model: Any) -> None:
+    """The model's shape says which biases it has: an adapter's, merged, are among them; out again, they are gone."""
+    added = any(isinstance(model.adapters[name].config, Bitfit) for name in model.merged)
+    own = model.unbiased or model.config
+    for kind, half, matrix in BIASES:
+        if not added and not getattr(own, kind):
+            for block in model.blocks:
+                setattr(getattr(block, half), f"{matrix}_bias", None)
+    model.unbiased = own if added else None
+    model.config = replace(own, **dict.fromkeys(("qkv_bias", "out_bias", "mlp_bias"), True)) if added else own
+
+
+def merges(adapter: Adapter) -> bool:
+    """Whether it can be written into the base's matrices."""
+    return all(matrix in MATRICES for _, matrix in adapter.places)
 
 
 def fingerprint(model: Transformer) -> str:

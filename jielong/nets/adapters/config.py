@@ -41,8 +41,44 @@ class Lora:
         return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
 
 
-Config = Lora
-KINDS: Mapping[str, type[Config]] = {"lora": Lora}
+@dataclass(frozen=True)
+class Ia3:
+    """What matrices give, or read, times one number each (`ia3.py`). `targets` as of `Lora`; none means keys, values
+    and the second matrix of the feed-forward (where these are parts of a fused matrix, all of it)."""
+
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """Narrow feed-forwards behind each half of a block, or beside the feed-forward (`bottleneck.py`)."""
+
+    narrow: int = 16  # width between the two matrices
+    parallel: bool = False
+
+    def __post_init__(self) -> None:
+        _whole("width", self.narrow)
+
+
+@dataclass(frozen=True)
+class Bitfit:
+    """Biases alone (`bitfit.py`)."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Learnt keys and values before every text (`prefix.py`)."""
+
+    virtual: int = 20  # of them
+
+    def __post_init__(self) -> None:
+        _whole("number of virtual tokens", self.virtual)
+
+
+Config = Lora | Ia3 | Bottleneck | Bitfit | Prefix
+KINDS: Mapping[str, type[Config]] = {
+    "lora": Lora, "ia3": Ia3, "bottleneck": Bottleneck, "prefix": Prefix, "bitfit": Bitfit,
+}  # fmt: skip
 
 
 def name(config: Config) -> str:

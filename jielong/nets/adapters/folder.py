@@ -55,13 +55,17 @@ class Upon:
         from safetensors.torch import save_file
 
         base = str((info or {}).get("model", ""))
-        said, tensors = peft_format.written(model, targets(self.base.config, self.family), base)
+        if peft_format.known(model.config):
+            said, tensors = peft_format.written(model, targets(self.base.config, self.family), base)
+        else:  # PEFT has no such method: our own names, and jielong.json alone says what it is
+            said, tensors = {}, {name: value.detach().cpu() for name, value in model.state_dict().items()}
         told = {**config.to_json(model.config), "base": self.fingerprint}
         with files.atomic_dir(folder, overwrite=overwrite) as place:
             save_file(tensors, place / WEIGHTS, metadata={"format": "pt"})
             if extra:
                 save_file({name: value.contiguous() for name, value in extra.items()}, place / "state.safetensors")
-            files.write_json(place / CONFIG, said)
+            if said:
+                files.write_json(place / CONFIG, said)
             files.write_json(place / INFO, {"tokenizer": codec.fingerprint, **(info or {}), KEY: told})
             files.atomic_write(place / "README.md", card(model, base, info or {}))
 
@@ -81,13 +85,24 @@ class Upon:
             raise UserError(f"the adapter in {path} was trained with another tokenizer")
         own = _own(told)
         try:
-            among = targets(self.base.config, self.family)
-            adapter = peft_format.read(files.read_json(folder / CONFIG), _tensors(folder), among, self.family, own)
+            adapter = self._read(folder, own)
         except UserError as error:
             raise UserError(f"{folder}: {error}") from error
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise UserError(f"{folder}: {CONFIG} does not make sense ({error!s:.200})") from error
         return Found(adapter.to(self.base.device), info, folder)
+
+    def _read(self, folder: Path, own: Config | None) -> Adapter:
+        if own is None or peft_format.known(own):
+            said = files.read_json(folder / CONFIG)
+            return peft_format.read(said, _tensors(folder), self.base.config, self.family, own)
+        adapter = attach.fresh(self.base, own, self.family)
+        try:
+            adapter.load_state_dict(_tensors(folder))
+        except RuntimeError as error:
+            line = " ".join(str(error).split())
+            raise UserError(f"the tensors are another adapter's ({line:.200})") from error
+        return adapter.eval()
 
     @property
     def fingerprint(self) -> str:
@@ -111,7 +126,8 @@ def with_adapter(loaded: Loaded, path: str | Path) -> Loaded:
     """A base that was read, with the adapter in a folder merged into its matrices where that can be."""
     found = upon(loaded).load(path, loaded.codec)
     attach.attach(loaded.model, found.model)
-    attach.merge(loaded.model)
+    if attach.merges(found.model):
+        attach.merge(loaded.model)
     return replace(loaded, info={**loaded.info, KEY: str(path)})
 
 

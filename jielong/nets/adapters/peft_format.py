@@ -1,13 +1,14 @@
 """Adapters in PEFT's own format: adapter_config.json and adapter_model.safetensors, with the base family's names.
 
     said, tensors = written(adapter, among, base="Qwen/Qwen3-0.6B")     # what the two files hold
-    adapter = read(said, tensors, among, family)                        # UserError for what would be lost
+    adapter = read(said, tensors, shape, family)                        # UserError for what would be lost
 
 What PEFT can write and is not honoured here (biases, whole modules, embeddings) is refused by name, never dropped.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,15 +17,18 @@ import torch
 from torch import Tensor
 
 from jielong.base.errors import UserError
-from jielong.nets.adapters import lora
+from jielong.nets.adapters import lora, prefix
 from jielong.nets.adapters.adapter import Adapter
-from jielong.nets.adapters.config import Config, Lora
+from jielong.nets.adapters.config import Config, Ia3, Lora, Prefix
+from jielong.nets.adapters.ia3 import Ia3Site
 from jielong.nets.adapters.lora import Low
-from jielong.nets.adapters.targets import Target, chosen, endings
+from jielong.nets.adapters.targets import Target, chosen, endings, halves, targets
+from jielong.nets.config import TransformerConfig
 from jielong.nets.families.family import Family, full_name
 
 PREFIX = "base_model.model."
-A, B, LENGTH = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
+A, B, LENGTH, SCALE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector", ".ia3_l"
+PROMPT = "prompt_embeddings"
 # Fields that change what is computed and are honoured when they are empty or false only.
 EMPTY = (
     "modules_to_save", "trainable_token_indices", "alora_invocation_tokens", "use_qalora", "layer_replication",
@@ -35,21 +39,38 @@ CHANGED = ("pissa", "olora", "corda", "loftq", "lora_ga")  # starts that take so
 
 def written(adapter: Adapter, among: Sequence[Target], base: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The configuration and the tensors. `among`: all targets of the base; `base`: its name."""
+    if isinstance(adapter.config, Prefix):
+        return _prefix(adapter, base)
     about = {"base_model_name_or_path": base or None, "task_type": "CAUSAL_LM", "inference_mode": True,
              "target_modules": modules(adapter.targets, among), "fan_in_fan_out": adapter.family.turned,
              "modules_to_save": None}  # fmt: skip
-    said, tensors = _lora(adapter.config, lows(adapter))
+    if isinstance(adapter.config, Lora):
+        said, tensors = _lora(adapter.config, lows(adapter))
+    else:
+        said, tensors = _ia3(adapter, among)
     return about | said, {PREFIX + name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
-def read(said: Mapping[str, Any], tensors: Mapping[str, Tensor], among: Sequence[Target], family: Family,
-         config: Config | None = None) -> Adapter:  # fmt: skip
+def read(
+    said: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: TransformerConfig, family: Family,
+    config: Config | None = None,
+) -> Adapter:  # fmt: skip
     """The adapter in two files of PEFT's, or of ours; `config`: what ours says that it is. Raises UserError naming
     what is missing, left over, of another shape, or not honoured."""
-    kind = said.get("peft_type")
+    kind, among = said.get("peft_type"), targets(shape, family)
+    if kind == "PREFIX_TUNING":
+        return _read_prefix(said, tensors, shape, family)
+    if kind == "IA3":
+        return _read_ia3(said, tensors, among, family, config if isinstance(config, Ia3) else None)
     if kind != "LORA":
-        raise UserError(f"adapter_config.json has peft_type={kind!r:.60}, which is not read here; LORA is")
+        raise UserError(f"adapter_config.json has peft_type={kind!r:.60}, which is not read here; LORA, IA3 and "
+                        "PREFIX_TUNING are")  # fmt: skip
     return _read_lora(said, tensors, among, family, config if isinstance(config, Lora) else None)
+
+
+def known(config: Config) -> bool:
+    """Whether PEFT has this method."""
+    return isinstance(config, (Lora, Ia3, Prefix))
 
 
 def lows(adapter: Adapter) -> dict[str, Low]:
@@ -125,6 +146,78 @@ def _fill(low: Low, parts: Mapping[str, Tensor], target: Target) -> None:
         low.b0.copy_(-b[:, rank:])
     if low.length is not None:
         low.length.copy_(parts[LENGTH])
+
+
+def _ia3(adapter: Adapter, among: Sequence[Target]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A column where rows are scaled, a row where inputs are."""
+    tensors, reading = {}, []
+    sites: list[Any] = list(adapter.sites)
+    for site in sites:
+        for target, scale in zip(site.targets, site.scales):
+            tensors[target.name + SCALE] = scale[None] if site.reads else scale[:, None]
+            reading += [target] * site.reads
+    feed = modules(reading, among) if reading else []
+    return {"peft_type": "IA3", "feedforward_modules": feed, "init_ia3_weights": True}, tensors
+
+
+def _read_ia3(
+    said: Mapping[str, Any], tensors: Mapping[str, Tensor], among: Sequence[Target], family: Family, own: Ia3 | None
+) -> Adapter:
+    _refuse(said)
+    found = _sorted(tensors, (SCALE,), {target.name for target in among}, family)
+    mine = [target for target in among if target.name in found]
+    reads = {}
+    for target in mine:
+        shape = tuple(found[target.name][SCALE].shape)
+        if shape not in ((target.rows, 1), (1, target.inputs)):
+            raise UserError(f"{target.name}{SCALE} has shape {list(shape)}: the adapter was made for another base")
+        reads[target.name] = shape == (1, target.inputs)
+        if reads[target.name] and sum(t.half == target.half and t.matrix == target.matrix for t in among) > 1:
+            raise UserError(f"the adapter scales what {target.name} alone reads, which shares a matrix here")
+    config = own or Ia3(tuple(modules(mine, among)))
+    adapter = Adapter(config, mine, family, lambda ts: Ia3Site(ts, reads[ts[0].name]))
+    sites: list[Any] = list(adapter.sites)
+    with torch.no_grad():
+        for site in sites:
+            for target, scale in zip(site.targets, site.scales):
+                scale.copy_(found[target.name][SCALE].flatten())
+    return adapter.eval()
+
+
+def _prefix(adapter: Adapter, base: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """One row of all blocks' keys and values for each virtual token."""
+    sites: list[Any] = list(adapter.sites)
+    whole = torch.stack([torch.stack([site.keys, site.values], 1) for site in sites], 1)  # (n, layers, 2, K, C)
+    heads, size = whole.shape[-2:]
+    said = {
+        "peft_type": "PREFIX_TUNING", "task_type": "CAUSAL_LM", "inference_mode": True, "prefix_projection": False,
+        "base_model_name_or_path": base or None, "num_virtual_tokens": len(whole), "num_layers": len(sites),
+        "num_attention_heads": heads, "token_dim": heads * size, "num_transformer_submodules": 1,
+        "encoder_hidden_size": heads * size,
+    }  # fmt: skip
+    return said, {PROMPT: whole.flatten(1).detach().cpu().contiguous()}
+
+
+def _read_prefix(
+    said: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: TransformerConfig, family: Family
+) -> Adapter:
+    if said.get("prefix_projection"):
+        raise UserError("adapter_config.json has prefix_projection=True, which is not honoured here")
+    if set(tensors) != {PROMPT}:
+        raise UserError(f"the adapter holds {', '.join(sorted(tensors))[:200]}; a prefix is {PROMPT} alone")
+    size = (shape.layers, 2, shape.kv_heads, shape.head_dim)
+    rows = tensors[PROMPT]
+    if rows.ndim != 2 or rows.shape[1] != math.prod(size):
+        raise UserError(f"{PROMPT} has shape {list(rows.shape)}, and this base wants {math.prod(size)} columns: the "
+                        "adapter was made for another one")  # fmt: skip
+    config = Prefix(len(rows))
+    adapter = Adapter(config, halves(shape, ("attention",), "past"), family, prefix.maker(config, shape, 0))
+    sites: list[Any] = list(adapter.sites)
+    with torch.no_grad():
+        for site, (keys, values) in zip(sites, rows.unflatten(1, size).permute(1, 2, 0, 3, 4), strict=True):
+            site.keys.copy_(keys)
+            site.values.copy_(values)
+    return adapter.eval()
 
 
 def _refuse(said: Mapping[str, Any]) -> None:

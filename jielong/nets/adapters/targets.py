@@ -81,6 +81,20 @@ def chosen(among: Sequence[Target], wanted: Sequence[str]) -> list[Target]:
     return [target for target in among if not wanted or any(_is(target, each) for each in wanted)]
 
 
+def scaled(among: Sequence[Target], config: TransformerConfig) -> list[Target]:
+    """What IA3 scales where nothing else is asked: keys, values, and what the feed-forward's second matrix reads."""
+    keys = config.heads * config.head_dim
+    return [t for t in among if t.matrix == "down" or (t.matrix == "qkv" and t.stop > keys)]
+
+
+def halves(
+    config: TransformerConfig, kinds: Sequence[str] = ("attention", "feed"), matrix: str = ""
+) -> list[Target]:
+    """Halves of all blocks as wholes, by our own names."""
+    names = [f"blocks.{i}.{kind}" for i in range(config.layers) for kind in kinds]
+    return [Target(name, name, matrix, 0, config.dim, config.dim) for name in names]
+
+
 def endings(among: Sequence[Target]) -> list[str]:
     """The last part of the targets' names; with what stands before it where two kinds of module share it."""
     kinds: dict[tuple[str, ...], None] = {}

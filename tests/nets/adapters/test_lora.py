@@ -1,4 +1,4 @@
-"""LoRA and its kin on models of every shape: closed forms, merging, stacking, and what is trained."""
+"""Adapters that are changes of matrices, on models of every shape: closed forms, merging, stacking, what is trained."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 
 from jielong.base.errors import UserError
 from jielong.nets.adapters import attach as on
-from jielong.nets.adapters.config import Lora
+from jielong.nets.adapters.config import Bitfit, Ia3, Lora
 from jielong.nets.adapters.targets import chosen, endings, family_of, targets
+from jielong.nets.quant import kept, quantise
 from jielong.nets.transformer import Transformer
 from tests.nets.test_transformer import TINY, VARIANTS, lively
 
@@ -20,6 +21,7 @@ WAYS = {
     "lora": Lora(rank=3), "rslora": Lora(rank=3, rslora=True), "dora": Lora(rank=3, dora=True),
     "pissa": Lora(rank=3, pissa=True), "pissa, dora": Lora(rank=2, pissa=True, dora=True),
     "two rows of three": Lora(rank=2, targets=("q_proj", "v_proj")), "last rows": Lora(targets=("v_proj", "gate_proj")),
+    "ia3": Ia3(), "ia3, other rows": Ia3(("q_proj", "o_proj", "up_proj")), "bitfit": Bitfit(),
 }  # fmt: skip
 
 
@@ -61,14 +63,27 @@ def test_a_fresh_one_changes_nothing_and_a_merged_one_is_a_plain_model(way: str)
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_shape(name: str) -> None:
-    model = lively(replace(VARIANTS[name], vocab=TINY.vocab))
+    config = replace(VARIANTS[name], vocab=TINY.vocab)
+    model = lively(config)
     if any(layer.adaln or layer.cross for layer in model.config.blocks):
         pytest.skip("reads more than tokens")
     adapter = shaken(on.attach(model, Lora(rank=2, dora=True)))
     assert len(adapter.places) == 4 * model.config.layers
+    shaken(on.attach(model, Ia3(), "ia3"), 1)
+    shaken(on.attach(model, Bitfit(), "bitfit"), 2)
     changed = logits(model)
-    on.merge(model)
-    torch.testing.assert_close(logits(model), changed, rtol=1e-5, atol=1e-5)
+    for each in ("adapter", "ia3", "bitfit"):
+        on.merge(model, each)
+        torch.testing.assert_close(logits(model), changed, rtol=1e-5, atol=1e-5)
+    assert model.config.qkv_bias and model.config.mlp_bias
+    twin = Transformer(model.config)
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(logits(twin.eval()), logits(model))
+    for each in ("bitfit", "ia3", "adapter"):
+        on.detach(model, each)
+    assert model.config == config
+    for key, value in lively(config).state_dict().items():
+        torch.testing.assert_close(model.state_dict()[key], value, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("way", ["lora", "dora", "pissa"])
@@ -165,3 +180,24 @@ def test_the_base_is_known_by_its_numbers() -> None:
     assert on.fingerprint(lively(TINY).to(torch.bfloat16)) == name != on.fingerprint(lively(TINY, seed=1))
     on.attach(model, Lora())
     assert on.fingerprint(model) == name != on.fingerprint(lively(replace(TINY, context=TINY.context * 2)))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("way", ["lora", "dora", "ia3"])
+def test_over_integers(bits: int, way: str) -> None:
+    """QLoRA: a base whose matrices stand for integers is trained beside like any other, and given back to the bit."""
+    model = lively(TINY)
+    quantise(model, bits)
+    before, weights = logits(model), {k: v.clone() for k, v in model.state_dict().items()}
+    adapter = on.attach(model, WAYS[way])
+    model(IDS).square().sum().backward()
+    assert all(p.grad is not None for p in adapter.parameters()) and len(kept(model)) == len(model.quantised)
+    shaken(adapter)
+    changed = logits(model)
+    assert (changed - before).abs().max() > 0.01
+    on.merge(model)
+    torch.testing.assert_close(logits(model), changed, rtol=1e-5, atol=1e-5)
+    assert len(kept(model)) < len(model.quantised)
+    on.unmerge(model)
+    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
+    assert len(kept(model)) == len(model.quantised)

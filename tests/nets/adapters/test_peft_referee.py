@@ -12,7 +12,7 @@ import torch
 from jielong.base.errors import UserError
 from jielong.nets import checkpoint
 from jielong.nets.adapters import attach as on
-from jielong.nets.adapters.config import Lora
+from jielong.nets.adapters.config import Ia3, Lora
 from jielong.nets.adapters.folder import upon, with_adapter
 from jielong.units import bpe
 from jielong.units.codec import Tokenizer
@@ -34,7 +34,7 @@ WAYS: dict[str, dict[str, Any]] = {
 OURS = {
     "lora": Lora(rank=4, alpha=4), "rslora": Lora(rank=4, alpha=3, rslora=True),
     "dora": Lora(rank=3, alpha=2, dora=True), "pissa": Lora(rank=3, alpha=5, pissa=True),
-    "pissa, rslora, dora": Lora(rank=3, alpha=2, pissa=True, rslora=True, dora=True),
+    "pissa, rslora, dora": Lora(rank=3, alpha=2, pissa=True, rslora=True, dora=True), "ia3": Ia3(),
 }  # fmt: skip
 
 
@@ -118,6 +118,42 @@ def test_ours_there(name: str, way: str, codec: Tokenizer, tmp_path: Path) -> No
     back = checkpoint.load(tmp_path / "base")
     on.attach(back.model, upon(back).load(tmp_path / "adapter", codec).model)
     torch.testing.assert_close(ours_of(back.model), wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["llama, biases, tied", "qwen2", "gpt2"])
+def test_their_ia3_here(name: str, codec: Tokenizer, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    model = base(name, tmp_path / "base", codec)
+    plain = theirs_of(model)
+    adapted = peft.get_peft_model(model, peft.IA3Config(task_type="CAUSAL_LM", init_ia3_weights=True)).eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for key, value in adapted.named_parameters():
+            if "ia3" in key:
+                value.add_(torch.randn_like(value) * 0.1)
+    wanted = theirs_of(adapted)
+    assert (wanted - plain).abs().max() > 0.01
+    adapted.save_pretrained(tmp_path / "adapter")
+    merged = with_adapter(checkpoint.load(tmp_path / "base"), tmp_path / "adapter")
+    torch.testing.assert_close(ours_of(merged.model), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+def test_prefixes(name: str, codec: Tokenizer, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    model = base(name, tmp_path / "base", codec)
+    plain = theirs_of(model)
+    torch.manual_seed(1)
+    config = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)
+    adapted = peft.get_peft_model(model, config).eval()
+    wanted = theirs_of(adapted)
+    assert (wanted - plain).abs().max() > 0.01
+    adapted.save_pretrained(tmp_path / "adapter")
+    loaded = with_adapter(checkpoint.load(tmp_path / "base"), tmp_path / "adapter")
+    torch.testing.assert_close(ours_of(loaded.model), wanted, rtol=1e-5, atol=1e-5)
+    upon(loaded).save(tmp_path / "again", on.detach(loaded.model), codec)
+    again = peft.PeftModel.from_pretrained(base(name, tmp_path / "other", codec), tmp_path / "again").eval()
+    torch.testing.assert_close(theirs_of(again), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_what_is_not_honoured_is_refused(codec: Tokenizer, tmp_path: Path) -> None:
