@@ -112,11 +112,11 @@ def test_a_drafter_with_another_tokenizer_is_translated(folder: Path, tmp_path: 
     assert isinstance(named(str(tmp_path / "other"), loaded.model, loaded.codec), OtherTokenizer)
 
 
-def test_a_model_that_fills_slots_cannot_guess(folder: Path, tmp_path: Path) -> None:
+def test_a_model_that_does_not_say_which_slots_it_fills_cannot_guess(folder: Path, tmp_path: Path) -> None:
     from jielong.base.errors import UserError
     from jielong.infer.draft.named import named
 
     loaded = checkpoint.load(folder)
     checkpoint.save(tmp_path / "slots", loaded.model, loaded.codec, info={"parallel": {"slots": 8}})
-    with pytest.raises(UserError, match="all places at once"):
+    with pytest.raises(UserError, match="must name slots and length"):
         named(str(tmp_path / "slots"), loaded.model, loaded.codec)
