@@ -31,6 +31,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "train lm": ("jielong.cli.train:lm", "Pretrain a language model on text."),
     "train sft": ("jielong.cli.train:sft", "Fine-tune a language model on chats."),
     "train dpo": ("jielong.cli.train_preferences:dpo", "Align a model with pairs of answers."),
+    "train kto": ("jielong.cli.train_preferences:kto", "Align a model with answers that are wanted or not."),
+    "train reward": ("jielong.cli.train_preferences:reward", "Train a judge of answers from pairs of them."),
     "train parallel": ("jielong.cli.parallel:parallel", "Train a model that writes all places at once."),
     "train draft": ("jielong.cli.train_draft:draft", "Train a drafter: it guesses what a model will write."),
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),

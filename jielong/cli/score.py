@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jielong.cli.common import Common
 from jielong.cli.drawing import MODEL, bar, open_model
+from jielong.cli.judging import judge, judges
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
@@ -29,7 +30,8 @@ def score(
     """Log-probabilities of continuations after a prompt, of one text, or of a file of texts.
 
     With continuations, each one's tokens and total are shown, and how probable it is among those given.
-    The first token of a text has nothing before it and is not scored.
+    The first token of a text has nothing before it and is not scored. A reward model (`jielong train reward`) says
+    instead what each continuation is worth as an answer to the prompt.
 
     Parameters
     ----------
@@ -50,6 +52,9 @@ def score(
     if (prompt is None) == (data is None):
         raise UserError('give a text, or --data FILE: jielong score "The sky is" " blue" " green"')
     talk = common.talk()
+    if judges(model):
+        judge(talk, model, device, prompt, continuations)
+        return
     pairs = None if data is None else _pairs(data)
     lm = open_model(model, device)
     if prompt is not None:

@@ -1,4 +1,4 @@
-"""`jielong train dpo`: a model that answers learns which answers are better."""
+"""`jielong train dpo`, `kto` and `reward`: a model learns which answers are better, to give them or to judge them."""
 
 from __future__ import annotations
 
@@ -93,6 +93,109 @@ def dpo(
     train(
         "dpo", policy.model, made.tokens, settings, list(data), place, talk, info,
         partial(of_work, reference=reference.model, plan=plan), per_step=per_step,
+    )  # fmt: skip
+
+
+def kto(
+    data: list[str],
+    *,
+    model: Path,
+    beta: float = 0.1,
+    desirable: float = 1.0,
+    undesirable: float = 1.0,
+    text: Annotated[bool, Parameter(negative=())] = False,
+    budget: Budget = BUDGET,
+    rows: Examples = EXAMPLES,
+    place: Place = Place(),
+    common: Common = Common(),
+) -> None:
+    """Align a model with single answers that are wanted or not: KTO.
+
+    Parameters
+    ----------
+    data
+        JSON, JSONL or Parquet of {"prompt", "completion", "label"} or of chats with a "label", true or false; pairs
+        as for `train dpo` count as a wanted and an unwanted answer; folders, hf:NAME.
+    model
+        The tuned checkpoint or run to start from; as it is, it is also the reference to stay near.
+    beta
+        How dear it is to leave the reference.
+    desirable
+        What a wanted answer counts.
+    undesirable
+        What an unwanted answer counts.
+    text
+        Prompts and answers are plain text, not turns of a chat.
+    """
+    from jielong.train.preferences.data import read_labelled
+    from jielong.train.preferences.kto import of_work
+    from jielong.train.preferences.plan import Weights, balance
+
+    talk = talk_of(common)
+    weights = Weights(beta, desirable, undesirable)
+    policy, reference = _both(model, place)
+    rows, made = _prepare(policy, list(data), partial(read_labelled, text=text), rows, talk)
+    labels, held = made.answers.labels, made.held.labels if made.held else None
+    wanted = int(labels.sum())
+    if line := balance(weights, wanted, len(labels) - wanted):
+        talk.warn(line)
+    settings, per_step = _settle(policy, made, budget, rows)
+    info = _info(model, reference, made, vars(weights), text)
+    train(
+        "kto", policy.model, made.tokens, settings, list(data), place, talk, info,
+        partial(of_work, reference=reference.model, weights=weights, labels=labels, held=held), per_step=per_step,
+    )  # fmt: skip
+
+
+def reward(
+    data: list[str],
+    *,
+    model: Path,
+    heads: str = "reward",
+    centre: float = 0.0,
+    text: Annotated[bool, Parameter(negative=())] = False,
+    budget: Budget = BUDGET,
+    rows: Examples = EXAMPLES,
+    place: Place = Place(),
+    common: Common = Common(),
+) -> None:
+    """Train a reward model: from pairs of answers it learns what an answer is worth.
+
+    Parameters
+    ----------
+    data
+        Pairs as for `train dpo`; a pair may say its "margin", and in which respect it was judged ("head").
+    model
+        The tuned checkpoint or run that becomes the judge.
+    heads
+        One number for each of these names, as in helpful,safe; a pair that names none is for the first.
+    centre
+        How strongly rewards are kept near 0 (0.01, say).
+    text
+        Prompts and answers are plain text, not turns of a chat.
+    """
+    import math
+
+    from jielong.base.errors import UserError
+    from jielong.nets.reward import RewardModel
+    from jielong.train.preferences.data import read_pairs
+    from jielong.train.preferences.reward import numbered, of_work
+
+    talk = talk_of(common)
+    if not (math.isfinite(centre) and centre >= 0):
+        raise UserError(f"--centre must be 0 or more, not {centre}")
+    loaded = load(model, place)
+    assert loaded is not None
+    judge = RewardModel(loaded.model, [name.strip() for name in heads.split(",")])
+    rows, made = _prepare(loaded, list(data), partial(read_pairs, text=text), rows, talk)
+    for side in (made.answers, made.held):
+        if side is not None:
+            numbered(side, judge.heads)
+    settings, per_step = _settle(loaded, made, budget, rows)
+    info = _info(model, loaded, made, {"heads": list(judge.heads), "centre": centre}, text)
+    train(
+        "reward", judge, made.tokens, settings, list(data), place, talk, info,
+        partial(of_work, train=made.answers, held=made.held, centre=centre), per_step=per_step,
     )  # fmt: skip
 
 

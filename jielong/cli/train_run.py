@@ -147,6 +147,9 @@ def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, A
     if work.info["name"] == "draft":
         talk.next_command(f'jielong generate "..." --model {work.info["model"]} --draft {out}')
         return
+    if work.info["name"] == "reward":
+        talk.next_command(f'jielong score "a question" "an answer" "another" --model {out}')
+        return
     if work.adapted:
         words = "chat" if chatty else 'generate "..." --model'
         talk.next_command(f"jielong {words} {work.info['model']} --adapter {out}")

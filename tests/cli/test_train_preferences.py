@@ -1,4 +1,4 @@
-"""`train dpo` from the command line: people's files as they are, resuming, and one line for what is wrong."""
+"""`train dpo` and `train kto`: people's files as they are, resuming, and one line for what is wrong."""
 
 from __future__ import annotations
 
@@ -40,11 +40,19 @@ def pairs(in_tmp: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["rasbt_llm/instruction-data-with-preference.json", "factory_demos/dpo_en_demo.json"])
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        ("dpo", "rasbt_llm/instruction-data-with-preference.json"),
+        ("dpo", "factory_demos/dpo_en_demo.json"),
+        ("kto", "factory_demos/kto_en_demo.json"),
+        ("kto", "rasbt_llm/instruction-data-with-preference.json"),
+    ],
+)
 def test_peoples_files_train_resume_and_evaluate(
-    name: str, data: Path, tuned: Path, capsys: pytest.CaptureFixture[str]
+    verb: str, name: str, data: Path, tuned: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["train", "dpo", data / name, "--model", tuned, *FEW]
+    words = ["train", verb, data / name, "--model", tuned, *FEW]
     code, out, err = run(capsys, *words, "--json", "--out", "runs/whole")
     assert code == 0, err
     figures = json.loads(out)["metrics"]
@@ -52,7 +60,8 @@ def test_peoples_files_train_resume_and_evaluate(
     code, out, err = run(capsys, *words, "--json", "--out", "runs/whole", "--resume")
     assert code == 2 and "finished" in err
     info = files.read_json(sorted(Path("runs/whole/checkpoints").glob("step-*"))[-1] / "jielong.json")
-    assert info["left_out"] == ({"equal answers": 6} if "rasbt" in name else info["left_out"])
+    if "rasbt" in name:  # six pairs have equal answers
+        assert info["left_out"] == {"equal answers": 6}
     code, out, err = run(capsys, "generate", "hi", "--model", "runs/whole", "--chat", "--max-tokens", 2, "--json")
     assert code == 0, err
 
@@ -88,6 +97,55 @@ def test_wrong_uses_are_one_line(
     given = [] if "--model" in words else ["--model", tuned]
     code, out, err = run(capsys, "train", "dpo", pairs, *given, *words)
     assert code == 2 and said in err.splitlines()[-1] and "Traceback" not in err and not out
+
+
+def test_a_judge_is_trained_read_back_and_not_taken_for_a_writer(
+    data: Path, tuned: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jielong.base.errors import UserError
+    from jielong.nets import reward
+
+    code, out, err = run(capsys, "train", "reward", pairs, "--model", tuned, *FEW[:-1])
+    assert code == 0, err
+    last = (out + err).strip().splitlines()[-1]
+    assert "jielong score" in last and last.endswith("--model runs/reward")
+    figures = list(files.read_jsonl("runs/reward/metrics.jsonl"))[-1]
+    assert {"val_loss", "val_accuracy", "val_margin"} <= set(figures)
+    assert reward.load("runs/reward").model.heads == ("reward",)
+    words = ["score", "2 and 3?", "They make 5.", "They make 56.", "--model", "runs/reward", "--json"]
+    code, scored, err = run(capsys, *words)
+    assert code == 0 and [row["text"][-2] for row in json.loads(scored)["answers"]] == ["5", "6"], err
+    for words in (["score", "2 and 3?"], ["score", "hi", "yes " * 600]):
+        code, _, err = run(capsys, *words, "--model", "runs/reward")
+        assert code == 2 and "reward model" in err
+    with pytest.raises(UserError, match="no reward model"):
+        reward.load(tuned)
+    for words in (["generate", "hi", "--model", "runs/reward"], ["train", "dpo", pairs, "--model", "runs/reward"]):
+        code, out, err = run(capsys, *words)
+        assert code == 2 and "is a reward model" in err
+    more = [{"prompt": f"{n}", "chosen": "a", "rejected": "b", "head": "safe", "margin": 0.5} for n in range(9)]
+    pairs.write_text(pairs.read_text() + "\n" + "\n".join(map(json.dumps, more)))
+    words = ["train", "reward", pairs, "--model", tuned, *FEW, "--out", "runs/two", "--centre", "0.01"]
+    code, _, err = run(capsys, *words)
+    assert code == 2 and "--heads reward,safe" in err
+    code, _, err = run(capsys, *words, "--heads", "helpful,safe")
+    assert code == 0 and reward.load("runs/two").model.heads == ("helpful", "safe"), err
+    for wrong in (["--heads", "a,a"], ["--heads", ""], ["--centre", "-1"]):
+        code, _, err = run(capsys, *words, "--out", "runs/c", *wrong)
+        assert code == 2 and "Traceback" not in err
+
+
+def test_kto_needs_both_kinds_of_label(tuned: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = in_tmp / "labels.jsonl"
+    lines = [{"prompt": f"{a}?", "completion": "yes", "label": True} for a in range(12)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    code, _, err = run(capsys, "train", "kto", path, "--model", tuned, *FEW)
+    assert code == 2 and "all 1" in err and "labelled true" in err
+    lines += [{"prompt": f"{a}!", "completion": "no", "label": False} for a in range(4)]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    code, out, err = run(capsys, "train", "kto", path, "--model", tuned, "--batch", 1, "--steps", 3, "--validation", 0)
+    assert code == 0 and "--undesirable 3" in err, err
+    assert (out + err).strip().splitlines()[-1].endswith("jielong chat runs/kto")
 
 
 def test_another_reference_is_refused(tuned: Path, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:

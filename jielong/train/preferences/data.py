@@ -62,11 +62,15 @@ def read_pairs(spec: str, text: bool = False) -> list[Example]:
 
 
 def read_labelled(spec: str, text: bool = False) -> list[Example]:
-    """All single answers with their labels; of a pair the chosen one is labelled true, the rejected one false."""
+    """All single answers with their labels; of a pair the chosen one is labelled true, the rejected one false. A pair
+    of equal answers stays one, for `sort_out` to count."""
 
     def some(record: Record) -> Iterator[Example]:
         if all(name in record.fields for name in ANSWERED):
             for both in pair(record, text):
+                if plain(both.answers[0]) == plain(both.answers[1]):
+                    yield both
+                    continue
                 for answer, label in zip(both.answers, (True, False)):
                     yield Example(both.prompt, (answer,), both.id, label)
         else:

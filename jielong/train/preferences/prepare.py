@@ -23,7 +23,6 @@ from jielong.units.codec import Tokenizer
 Encoded = tuple[list[int], list[bool]]
 SAME, EMPTY, LONG = "equal answers", "an empty answer", "a prompt that fills --context"
 ALIKE = "answers that are equal within --context"
-BOTH = "an answer labelled true here and false elsewhere"
 
 
 @dataclass
@@ -97,25 +96,15 @@ def preferences(
     return Preferences(codec, _answers(sides[0]), _answers(held) if held else None, left)
 
 
-def sort_out(examples: Sequence[Example], left: Left) -> Iterable[Example]:
+def sort_out(examples: Iterable[Example], left: Left) -> Iterable[Example]:
     """Those from which something can be learnt; the others are noted."""
-    labels: dict[str, set[bool]] = {}
-    for example in examples:
-        labels.setdefault(_said(example), set()).add(example.label)
     for example in examples:
         if any(not plain_answer(side).strip() for side in example.answers):
             left.note(EMPTY, example)
         elif len(example.answers) == 2 and plain(example.answers[0]) == plain(example.answers[1]):
             left.note(SAME, example)
-        elif len(labels[_said(example)]) > 1:
-            left.note(BOTH, example)
         else:
             yield example
-
-
-def _said(example: Example) -> str:
-    """What was asked and answered, as one key."""
-    return "\0".join([example.text, *map(plain, example.answers)])
 
 
 def plain_answer(side: Side) -> str:
