@@ -11,7 +11,7 @@ Shapes: N tokens of all rows, R rows wanted, D width, H query heads, K key heads
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -21,6 +21,10 @@ from torch import Tensor
 
 from jielong.base.errors import UserError
 from jielong.nets import kernels, layout, quant, rope
+from jielong.nets.adapters.adapter import Adapter
+from jielong.nets.adapters.targets import MATRICES
+from jielong.nets.adapters.thin import Thins, thins
+from jielong.nets.beside import Beside, Several
 from jielong.nets.block import ACTIVATIONS, Block, Norm
 from jielong.nets.config import TransformerConfig
 from jielong.nets.pages import SIZE, Pages
@@ -58,6 +62,7 @@ class Feed:
     wanted: Tensor  # (R,) tokens whose logits are wanted
     texts: tuple[Any, ...] = ()  # each row's tokens, for models that read the whole text again
     table: Tensor | None = None  # (n, D) float32: what `ids` are rows of, in place of the model's own embedding
+    adapters: Tensor | None = None  # (N,) which of the decoder's adapters each token has, from 1; 0: none
 
 
 @dataclass
@@ -69,17 +74,26 @@ class _Step:
     index: Tensor
     turns: dict[Any, Tensor] = field(default_factory=dict)
     biases: dict[Any, list[Tensor]] = field(default_factory=dict)
+    rows: dict[int, Tensor] = field(default_factory=dict)  # of each adapter that some have
+
+
+def check(model: Transformer) -> None:
+    """UserError for a model that is no decoder, and for one whose adapters would be passed over."""
+    reason = layout.refuses(model.config)
+    if reason:
+        raise UserError(f"this model cannot be run as a language model: it has {reason}")
+    if layout.changed(model):
+        raise UserError("an adapter is attached and not merged: merge it, or detach it and give it to the decoder")
 
 
 class Decoder:
-    """`exact`: float32 only; a row's bits depend on that row alone. UserError for a model that is no decoder."""
+    """`exact`: float32 only; a row's bits depend on that row alone. `adapters`: those that tokens of a feed may have,
+    not attached. UserError for a model that is no decoder."""
 
-    def __init__(self, model: Transformer, exact: bool = False) -> None:
+    def __init__(self, model: Transformer, exact: bool = False, adapters: Sequence[Adapter] = ()) -> None:
+        check(model)
         self.config, self.exact = model.config, exact
         config = self.config
-        reason = layout.refuses(config)
-        if reason:
-            raise UserError(f"this model cannot be run as a language model: it has {reason}")
         self.embed, self.kind = model.embed.detach(), None if model.kind is None else model.kind.detach()[0]
         self.place = layout.places(model)
         self.embed_norm, self.norm = _norm(model.embed_norm), _norm(model.norm)
@@ -90,7 +104,10 @@ class Decoder:
         head = whole.get("embed" if model.head is None else "head")
         self.head = _matrix(model.head_weight, model.head_bias, packed, head)
         blocks = cast(Iterable[Block], model.blocks)
-        self.blocks = [_Block(block, config, number, exact, packed, whole) for number, block in enumerate(blocks)]
+        beside = [thins(model, adapter) for adapter in adapters]
+        self.blocks = [
+            _Block(block, config, number, exact, packed, whole, beside) for number, block in enumerate(blocks)
+        ]
         self.turns = layout.turns(config)
         alibi = config.position == "alibi"
         self.slopes = rope.alibi_slopes(config.heads).view(config.kv_heads, 1, 1, -1, 1) if alibi else None
@@ -134,6 +151,9 @@ class Decoder:
 
     def _share(self, feed: Feed, pages: Pages) -> _Step:
         step = _Step(feed, pages, pages.index(feed.slots))
+        if feed.adapters is not None:
+            present = [int(each) for each in feed.adapters.unique() if each]
+            step.rows = {each: (feed.adapters == each).nonzero()[:, 0] for each in present}
         for key, table in self.turns.items():
             step.turns[key] = table.index_select(0, feed.positions).unsqueeze(1)
         for window in {layer.window for layer in self.config.blocks}:
@@ -161,7 +181,7 @@ class _Block:
 
     def __init__(
         self, block: Block, config: TransformerConfig, number: int, exact: bool, packed: bool,
-        whole: Mapping[str, quant.Quantised],
+        whole: Mapping[str, quant.Quantised], beside: Sequence[Thins],
     ) -> None:  # fmt: skip
         attention, feed, layer = block.attention, block.feed, block.layer
         self.config, self.layer, self.number, self.exact = config, layer, number, exact
@@ -178,15 +198,27 @@ class _Block:
         self.after, self.last = _norm(block.attention_after), _norm(block.feed_after)
         self.scale = attention.scale
         self.activate = _activation(config)
+        self.changes = {
+            name: {i + 1: Beside(each[number, name], rows if name == "qkv" else None, exact)
+                   for i, each in enumerate(beside) if (number, name) in each}
+            for name in MATRICES
+        }  # fmt: skip
 
     def __call__(self, x: Tensor, step: _Step) -> Tensor:
+        qkv, out, up, down = (self._with(name, step) for name in MATRICES)
         inner = x if self.before is None else self.before(x)
-        mixed = self._attend(self.qkv(inner), step)
+        mixed = self._attend(qkv(inner), step)
         if self.config.parallel:
-            return self.down.onto(self.out.onto(x, mixed), self.activate(self.up(inner)))
-        x = self._add(x, mixed, self.out, self.after)
+            return down.onto(out.onto(x, mixed), self.activate(up(inner)))
+        x = self._add(x, mixed, out, self.after)
         inner = x if self.between is None else self.between(x)
-        return self._add(x, self.activate(self.up(inner)), self.down, self.last)
+        return self._add(x, self.activate(up(inner)), down, self.last)
+
+    def _with(self, name: str, step: _Step) -> kernels.Matrix:
+        """A matrix as the adapters of this step's rows have it."""
+        matrix: kernels.Matrix = getattr(self, name)
+        changes = [(rows, self.changes[name][each]) for each, rows in step.rows.items() if each in self.changes[name]]
+        return Several(matrix, changes) if changes else matrix
 
     def _add(self, x: Tensor, y: Tensor, matrix: kernels.Matrix, after: Callable[[Tensor], Tensor] | None) -> Tensor:
         if after is None:

@@ -6,6 +6,9 @@ product; queries and keys agree about it, and nobody else looks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -24,6 +27,13 @@ def refuses(config: TransformerConfig) -> str:
         if layer.cross or layer.adaln:
             return "cross-attention" if layer.cross else "adaln"
     return ""
+
+
+def changed(model: Transformer) -> bool:
+    """Whether adapters that are not merged change what the model's products give."""
+    if getattr(model, "changes", None):  # of what stands before every text
+        return True
+    return any(half.changes for block in cast(Iterable[Block], model.blocks) for half in (block.attention, block.feed))
 
 
 def head_rows(layer: Layer, config: TransformerConfig) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from jielong.nets.adapters.targets import Target
+from jielong.nets.adapters.thin import Thin
 
 
 class BitfitSite(nn.Module):
@@ -30,6 +31,10 @@ class BitfitSite(nn.Module):
 
     def start(self, weight: Tensor) -> None:
         """Nothing is taken from the matrix."""
+
+    def thin(self, weight: Tensor, bias: Tensor | None) -> Thin:
+        """What is added."""
+        return Thin(shift=self.bias.detach().float())
 
     def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Into the bias; a model that had none has one then."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from jielong.base.errors import UserError
 from jielong.nets.adapters.targets import Target
+from jielong.nets.adapters.thin import Thin
 
 
 class Ia3Site(nn.Module):
@@ -43,6 +44,12 @@ class Ia3Site(nn.Module):
 
     def start(self, weight: Tensor) -> None:
         """Nothing is taken from the matrix."""
+
+    def thin(self, weight: Tensor, bias: Tensor | None) -> Thin:
+        """The numbers as they are."""
+        if self.reads:
+            return Thin(read=self.scales[0].detach().float())
+        return Thin(factor=self._rows(len(weight)).detach().float())
 
     def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Rows, or columns, times their numbers."""

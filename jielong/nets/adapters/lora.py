@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from jielong.nets import ops
 from jielong.nets.adapters.config import Lora
 from jielong.nets.adapters.targets import Target
+from jielong.nets.adapters.thin import Thin
 
 
 class Low(nn.Module):
@@ -121,6 +122,20 @@ class LoraSite(nn.Module):
         """DoRA's lengths and PiSSA's directions."""
         for low in self.parts:
             low.start(weight[low.start_ : low.stop], self.config.pissa)
+
+    def thin(self, weight: Tensor, bias: Tensor | None) -> Thin:
+        """s B A beside W; with DoRA's factor f it is f (W x + b) + f s B A x + (1 - f) b."""
+        pairs, rows, at = [low.pair for low in self.parts], len(weight), 0
+        a = torch.cat([a for a, _ in pairs]).detach().float()
+        b, spans = a.new_zeros(rows, len(a)), torch.zeros(rows, 2, dtype=torch.int32)
+        for low, (_, wide) in zip(self.parts, pairs, strict=True):
+            b[low.start_ : low.stop, at : at + wide.shape[1]] = wide.detach() * low.scale
+            spans[low.start_ : low.stop] = torch.tensor([at, at + wide.shape[1]], dtype=torch.int32)
+            at += wide.shape[1]
+        if not self.config.dora:
+            return Thin(a, b, spans)
+        factor = self._factor(weight).detach().float()
+        return Thin(a, b * factor[:, None], spans, factor, None if bias is None else bias.float() * (1 - factor))
 
     def merged(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """W + s B A, with DoRA its rows of length m."""

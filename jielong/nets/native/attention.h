@@ -6,7 +6,7 @@
 
 #include "products.h"
 
-constexpr int PAGE = 16, QUERIES = 4;  // positions in a page; queries that share a pass over the keys
+constexpr int PAGE = 16, QUERIES = 4, MATRICES = 4;  // positions in a page; queries that share a pass over the keys
 
 struct Layer {
     Norm before, between, after, last;
@@ -24,12 +24,15 @@ struct Model {
     Norm embed_norm, norm;
     Matrix head;
     int64_t count, dim, heads, kv, size, hidden, pool;  // pool: positions in the cache
+    const Thin *thins;  // (adapters, layers, MATRICES)
+    int64_t most;       // ranks that an adapter has at one matrix
     float embed_scale, softcap, eps;
     int32_t activation, gated, parallel;
 };
 struct Feed {
     const Group *groups;
     const int64_t *ids, *positions, *slots, *wanted;
+    const int64_t *adapters;  // (N,) which each token has, 0: none; null: no token has any
     float *hidden, *logits;  // (N, D): the stream after the last norm, where it is asked for; (R, V)
     int64_t groups_count, tokens, wanted_count;
 };

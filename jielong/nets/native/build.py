@@ -21,7 +21,7 @@ from pathlib import Path
 
 from jielong.base.talk import Talk
 
-SOURCES = ("step.cpp", "attention.h", "products.h", "choice.h", "vectors.h")
+SOURCES = ("step.cpp", "attention.h", "products.h", "beside.h", "choice.h", "vectors.h")
 # no -ffast-math: every product is to be summed in the order that is written, whatever stands around it
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden",
          "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi")  # fmt: skip

@@ -9,22 +9,27 @@ A row's bits do not depend on the other rows, so one object serves fast and exac
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ctypes import Structure, c_float, c_int32, c_int64, c_void_p
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from jielong.base.errors import UserError
 from jielong.nets import layout, quant, rope
+from jielong.nets.adapters import thin as beside
+from jielong.nets.adapters.adapter import Adapter
+from jielong.nets.adapters.targets import MATRICES
+from jielong.nets.adapters.thin import Thins, thins
 from jielong.nets.block import Block
 from jielong.nets.block import Norm as NormModule
-from jielong.nets.decoder import Feed
+from jielong.nets.decoder import Feed, check
 from jielong.nets.native import build
 from jielong.nets.pages import Pages
 from jielong.nets.transformer import Transformer
 
+FOURS = 4  # ranks of a change come in
 ACTIVATIONS = {"swiglu": 0, "geglu": 1, "gelu": 1, "geglu_tanh": 2, "gelu_tanh": 2, "relu": 3, "relu2": 4}
 
 
@@ -37,6 +42,10 @@ class Norm(Structure):
 class Matrix(Structure):
     _fields_ = (("packed", c_void_p), ("bias", c_void_p), ("scales", c_void_p), ("sums", c_void_p), ("n", c_int64),
                 ("k", c_int64))  # fmt: skip
+
+
+class Thin(Structure):
+    _fields_ = (*((name, c_void_p) for name in ("read", "a", "b", "factor", "shift", "spans")), ("ranks", c_int64))
 
 
 class Layer(Structure):
@@ -57,6 +66,7 @@ class Model(Structure):
         ("layers", c_void_p), *((name, c_void_p) for name in ("embed", "place", "kind", "slopes")),
         ("embed_norm", Norm), ("norm", Norm), ("head", Matrix),
         *((name, c_int64) for name in ("count", "dim", "heads", "kv", "size", "hidden", "pool")),
+        ("thins", c_void_p), ("most", c_int64),
         *((name, c_float) for name in ("embed_scale", "softcap", "eps")),
         *((name, c_int32) for name in ("activation", "gated", "parallel")),
     )  # fmt: skip
@@ -64,28 +74,32 @@ class Model(Structure):
 
 class Fed(Structure):
     _fields_ = (
-        *((name, c_void_p) for name in ("groups", "ids", "positions", "slots", "wanted", "hidden", "logits")),
+        *((name, c_void_p) for name in ("groups", "ids", "positions", "slots", "wanted", "adapters", "hidden",
+                                          "logits")),
         *((name, c_int64) for name in ("groups_count", "tokens", "wanted_count")),
     )
 
 
-def decoder(model: Transformer, bits: int = 32) -> NativeDecoder | None:
+def decoder(model: Transformer, bits: int = 32, adapters: Sequence[Adapter] = ()) -> NativeDecoder | None:
     """The native decoder, where there is a compiler and it knows the model: float32 or one scale a row in 8 bits, a
-    cache of 32 bits. UserError for a model that is no language model."""
-    reason = layout.refuses(model.config)
-    if reason:
-        raise UserError(f"this model cannot be run as a language model: it has {reason}")
+    cache of 32 bits. UserError as `Decoder` raises it."""
+    check(model)
     whole = quant.kept(model)
     if bits != 32 or any(each.bits != 8 for each in whole.values()):
         return None
     library = build.library()
-    return None if library is None else NativeDecoder(model, whole, library)
+    if library is None:
+        return None
+    return NativeDecoder(model, whole, library, [thins(model, adapter) for adapter in adapters])
 
 
 class NativeDecoder:
     """Weights in panels; made once, fed many times."""
 
-    def __init__(self, model: Transformer, whole: Mapping[str, quant.Quantised], library: ctypes.CDLL) -> None:
+    def __init__(
+        self, model: Transformer, whole: Mapping[str, quant.Quantised], library: ctypes.CDLL,
+        adapters: Sequence[Thins] = (),
+    ) -> None:
         self.config, self.library = model.config, library
         self.vector: int = library.jielong_vector()
         self.held: list[Tensor] = []  # what the pointers point to
@@ -97,6 +111,9 @@ class NativeDecoder:
         blocks = cast(Iterable[Block], model.blocks)
         made = [self._layer(block, number, tables) for number, block in enumerate(blocks)]
         self.layers = (Layer * len(made))(*made)
+        made_thin = [self._thin(each.get((number, name)), number, name) for each in adapters
+                  for number in range(config.layers) for name in MATRICES]  # fmt: skip
+        self.thins = (Thin * len(made_thin))(*made_thin)
         self.embed = self._at(model.embed)
         slopes = rope.alibi_slopes(config.heads) if config.position == "alibi" else None
         kind = None if model.kind is None else model.kind[0]
@@ -106,7 +123,8 @@ class NativeDecoder:
             norm=self._norm(model.norm), count=config.layers, dim=config.dim, heads=config.heads, kv=config.kv_heads,
             size=config.head_dim, hidden=self.hidden_width, embed_scale=config.embed_scale,
             softcap=config.softcap or 0.0, eps=config.norm_eps, activation=ACTIVATIONS[config.activation],
-            gated=config.gated, parallel=config.parallel,
+            gated=config.gated, parallel=config.parallel, thins=ctypes.addressof(self.thins),
+            most=max((each.ranks for each in made_thin), default=0),
             head=self._matrix("embed" if model.head is None else "head", model.head_weight, model.head_bias),
         )  # fmt: skip
         self.whole = {}
@@ -136,6 +154,7 @@ class NativeDecoder:
         fed = Fed(
             groups=ctypes.addressof(groups), groups_count=len(groups), tokens=len(feed.ids), ids=feed.ids.data_ptr(),
             positions=feed.positions.data_ptr(), slots=feed.slots.data_ptr(), wanted=feed.wanted.data_ptr(),
+            adapters=None if feed.adapters is None else feed.adapters.data_ptr(),
             hidden=None if hidden is None else hidden.data_ptr(), wanted_count=len(logits), logits=logits.data_ptr(),
         )  # fmt: skip
         self.library.jielong_step(ctypes.byref(self.model), ctypes.byref(fed), c_int32(torch.get_num_threads()))
@@ -162,6 +181,35 @@ class NativeDecoder:
             window=layer.window or 0, scale=attention.scale, softcap=layer.softcap or 0.0,
             whole=layer.qk_norm == "whole", post=layer.norm == "post",
         )  # fmt: skip
+
+    def _thin(self, thin: beside.Thin | None, number: int, name: str) -> Thin:
+        """What an adapter changes in a matrix, its rows in the matrix's own order and panels."""
+        if thin is None:
+            return Thin()
+        gated = name == "up" and self.config.gated
+        rows = layout.head_rows(self.config.blocks[number], self.config) if name == "qkv" else None
+
+        def packed(values: Tensor | None) -> Tensor | None:
+            if values is None:
+                return None
+            values = values.view(len(values), -1).float()
+            return self._pack(values if rows is None else values[rows], values.shape[1], gated)
+
+        read = thin.read
+        if read is not None and name == "down":
+            read = F.pad(read, (0, self.hidden_width - len(read)))
+        made = Thin(read=self._at(read), factor=self._at(packed(thin.factor)), shift=self._at(packed(thin.shift)))
+        if thin.a is not None and thin.b is not None and thin.spans is not None:
+            ranks, columns = thin.a.shape
+            made.ranks = -(-ranks // FOURS) * FOURS
+            more = self.hidden_width - columns if name == "down" else 0
+            made.a = self._at(F.pad(thin.a, (0, more, 0, made.ranks - ranks)))
+            made.b = self._at(packed(F.pad(thin.b, (0, made.ranks - ranks))))
+            first, last = packed(ranks - thin.spans[:, 0]), packed(thin.spans[:, 1])
+            assert first is not None and last is not None  # what fills a panel up is zero: it has no say
+            first, last = (each.view(-1, self.vector).amax(1) for each in (first, last))
+            made.spans = self._at(torch.stack([(ranks - first).minimum(last), last], 1).to(torch.int32))
+        return made
 
     def _matrix(self, name: str, weight: Tensor, bias: Tensor | None, rows: Tensor | None = None,
                 gated: bool = False, inputs: int = 0) -> Matrix:  # fmt: skip

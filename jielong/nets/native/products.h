@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #endif
 
-#include "vectors.h"
+#include "beside.h"
 
 constexpr int PANEL = 2 * V;          // columns of a matrix that lie side by side
 constexpr int AHEAD = 32;             // inputs ahead of which weights are fetched
@@ -20,8 +20,9 @@ struct Norm { const float *weight, *bias; float eps; };  // no weight: no norm; 
 struct Matrix { const void *packed; const float *bias, *scales; const int32_t *sums; int64_t n, k; };  // scales: int8
 struct Me {  // one thread's own
     int thread, threads;
-    std::vector<float> inner, space, scales;
+    std::vector<float> inner, read, space, scales;
     std::vector<uint8_t> bytes;
+    std::vector<const Thin *> thins[4];  // by matrix
 };
 
 void normalise(const Norm &norm, const float *x, float *y, int64_t size) {
@@ -57,6 +58,7 @@ struct Job {
     int64_t stride;         // from one row of y to the next
     End end;
     int activation, gated;
+    const Beside *beside;   // null: no row has an adapter here
 };
 
 template <int R, int P> inline void products(const Job &job, int64_t row, int64_t panel, vec (&sums)[R][2 * P]) {
@@ -108,6 +110,13 @@ template <int R, int P> inline void products8(const Job &job, int64_t row, int64
     }
 }
 
+// In memory, since each row's ranks are its own: sums that are indexed so would be there from the beginning.
+template <int R, int P> __attribute__((noinline)) void adapt(const Job &job, int64_t row, int64_t panel, float (&sums)[R][2 * P * V]) {
+    for (int r = 0; r < R; ++r)
+        if (const Thin *thin = job.beside->thins[row + r])
+            change(*thin, job.beside->low + (row + r) * job.beside->most, panel * 2, 2 * P, sums[r]);
+}
+
 template <int R, int P> void tile(const Job &job, int64_t row, int64_t panel) {
     vec sums[R][2 * P] = {};
     if (job.bytes) products8<R, P>(job, row, panel, sums);
@@ -116,6 +125,14 @@ template <int R, int P> void tile(const Job &job, int64_t row, int64_t panel) {
         const int64_t column = (panel * 2 + j) * V;
         const vec bias = job.matrix.bias ? load(job.matrix.bias + column) : vec{};
         for (int r = 0; r < R; ++r) sums[r][j] += bias;
+    }
+    if (job.beside) {
+        float kept[R][2 * P * V];
+        for (int r = 0; r < R; ++r)
+            for (int j = 0; j < 2 * P; ++j) store(kept[r] + j * V, sums[r][j]);
+        adapt<R, P>(job, row, panel, kept);
+        for (int r = 0; r < R; ++r)
+            for (int j = 0; j < 2 * P; ++j) sums[r][j] = load(kept[r] + j * V);
     }
     for (int r = 0; r < R; ++r) {
         float *y = job.y + (row + r) * job.stride;
@@ -143,8 +160,8 @@ template <int R> void block(int rows, const Job &job, int64_t row, int64_t from,
 }
 
 void multiply(Me &me, const Matrix &matrix, const float *x, int64_t rows, float *y, int64_t stride, End end,
-              int activation = 0, int gated = 0) {
-    Job job{matrix, x, nullptr, nullptr, y, stride, end, activation, gated};
+              int activation = 0, int gated = 0, const Beside *beside = nullptr) {
+    Job job{matrix, x, nullptr, nullptr, y, stride, end, activation, gated, beside};
     if (matrix.scales) {  // each row's inputs in 8 bits: largest magnitude / 127, zero at 128
         const int64_t k = matrix.k, wide = (k + 3) / 4 * 4;
         me.bytes.resize(rows * wide);

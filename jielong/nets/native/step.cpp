@@ -19,7 +19,7 @@ constexpr int64_t SMALL = 1 << 14;  // numbers that one thread is done with befo
 // A step. All threads run through it together; only what stands between two barriers is shared out.
 
 struct Space {
-    std::vector<float> x, wide, mixed, added, inverses;
+    std::vector<float> x, wide, mixed, added, inverses, low;
     std::vector<Row> rows;
     std::vector<Me> each;
 };
@@ -28,10 +28,57 @@ template <class T> void room(std::vector<T> &space, int64_t size) {
     if (static_cast<int64_t>(space.size()) < size) space.resize(size);
 }
 
+enum Which { QKV, OUT, UP, DOWN };
+
+// A matrix of a layer as the rows' adapters have it: `x` is what they read, `beside` (null: nobody changes anything)
+// what they add. What is narrow is shared out, and each matrix has room of its own for it.
+struct Changed {
+    const float *x;
+    Beside all;
+    const Beside *beside = nullptr;
+
+    Changed(Me &me, const Model &m, const Feed &feed, Space &space, int64_t layer, Which which, const float *from, int64_t k) : x(from), all{} {
+        if (!feed.adapters) return;
+        const int64_t tokens = feed.tokens;
+        bool some = false, reads = false, ranks = false;
+        me.thins[which].resize(tokens);
+        for (int64_t i = 0; i < tokens; ++i) {
+            const Thin *thin = nullptr;
+            if (const int64_t number = feed.adapters[i]) thin = m.thins + ((number - 1) * m.count + layer) * MATRICES + which;
+            if (thin && !(thin->read || thin->b || thin->factor || thin->shift)) thin = nullptr;
+            me.thins[which][i] = thin;
+            if (thin) some = true, reads |= thin->read != nullptr, ranks |= thin->b != nullptr;
+        }
+        if (!some) return;
+        if (reads) {
+            room(me.read, tokens * k);
+            for (int64_t i = 0; i < tokens; ++i) {
+                const Thin *thin = me.thins[which][i];
+                for (int64_t c = 0; c < k; ++c)
+                    me.read[i * k + c] = thin && thin->read ? from[i * k + c] * thin->read[c] : from[i * k + c];
+            }
+            x = me.read.data();
+        }
+        float *low = space.low.data() + which * tokens * m.most;
+        if (ranks) {
+            const int64_t pieces = (m.most + RANKS - 1) / RANKS;
+            #pragma omp for
+            for (int64_t each = 0; each < tokens * pieces; ++each) {
+                const int64_t i = each / pieces;
+                const Thin *thin = me.thins[which][i];
+                if (thin && thin->b) narrow(*thin, x + i * k, k, each % pieces * RANKS, low + i * m.most);
+            }
+        }
+        all = {me.thins[which].data(), low, m.most};
+        beside = &all;
+    }
+    Changed(const Changed &) = delete;
+};
+
 // x += what `matrix` makes of y, with the norm that may come after.
-void add(Me &me, const Model &m, const Norm &after, bool post, const Matrix &matrix, const float *y, Space &space, int64_t tokens) {
+void add(Me &me, const Model &m, const Norm &after, bool post, const Matrix &matrix, const Changed &y, Space &space, int64_t tokens) {
     float *x = space.x.data(), *target = after.weight && !post ? space.added.data() : x;
-    multiply(me, matrix, y, tokens, target, m.dim, target == x ? End::Add : End::Store);
+    multiply(me, matrix, y.x, tokens, target, m.dim, target == x ? End::Add : End::Store, 0, 0, y.beside);
     #pragma omp barrier
     if (!after.weight) return;
     #pragma omp for
@@ -49,11 +96,23 @@ const float *before(Me &me, const Norm &norm, const float *x, int64_t tokens, in
     return me.inner.data();
 }
 
-void layer_step(Me &me, const Model &m, const Layer &layer, const Feed &feed, Space &space) {
+struct Half { const Matrix &matrix; Which which; const float *from; };
+
+// The wide half of the feed-forward, with its activation.
+void raise(Me &me, const Model &m, const Layer &layer, const Changed &inner, const Attention &at, int64_t tokens) {
+    multiply(me, layer.up, inner.x, tokens, at.wide, m.hidden, End::Activate, m.activation, m.gated, inner.beside);
+    #pragma omp barrier
+}
+
+void layer_step(Me &me, const Model &m, int64_t number, const Feed &feed, Space &space) {
+    const Layer &layer = m.layers[number];
     const int64_t across = (m.heads + 2 * m.kv) * m.size, pairs = space.rows.size() * m.kv, tokens = feed.tokens;
     const Attention at{m, layer, feed, space.wide.data(), space.mixed.data(), space.inverses.data()};
     const float *x = space.x.data(), *inner = before(me, layer.before, x, tokens, m.dim);
-    multiply(me, layer.qkv, inner, tokens, at.wide, across, End::Store);
+    {
+        const Changed read(me, m, feed, space, number, QKV, inner, m.dim);
+        multiply(me, layer.qkv, read.x, tokens, at.wide, across, End::Store, 0, 0, read.beside);
+    }
     #pragma omp barrier
     if (layer.head_norm && layer.whole) {
         #pragma omp for
@@ -73,18 +132,19 @@ void layer_step(Me &me, const Model &m, const Layer &layer, const Feed &feed, Sp
         attend(me, at, space.rows[pair / m.kv], pair % m.kv, &next);
     }
     if (m.parallel) {  // both halves read the same: what stands in `inner`, or in the stream, must not change yet
-        multiply(me, layer.up, inner, tokens, at.wide, m.hidden, End::Activate, m.activation, m.gated);
-        #pragma omp barrier
-        multiply(me, layer.out, at.mixed, tokens, space.x.data(), m.dim, End::Add);
-        multiply(me, layer.down, at.wide, tokens, space.x.data(), m.dim, End::Add);
+        raise(me, m, layer, Changed(me, m, feed, space, number, UP, inner, m.dim), at, tokens);
+        for (const auto &[matrix, which, from] : {Half{layer.out, OUT, at.mixed}, Half{layer.down, DOWN, at.wide}}) {
+            const Changed read(me, m, feed, space, number, which, from, matrix.k);
+            multiply(me, matrix, read.x, tokens, space.x.data(), m.dim, End::Add, 0, 0, read.beside);
+        }
         #pragma omp barrier
         return;
     }
-    add(me, m, layer.after, layer.post, layer.out, at.mixed, space, tokens);
+    const int64_t mixed = m.heads * m.size;
+    add(me, m, layer.after, layer.post, layer.out, Changed(me, m, feed, space, number, OUT, at.mixed, mixed), space, tokens);
     inner = before(me, layer.between, x, tokens, m.dim);
-    multiply(me, layer.up, inner, tokens, at.wide, m.hidden, End::Activate, m.activation, m.gated);
-    #pragma omp barrier
-    add(me, m, layer.last, layer.post, layer.down, at.wide, space, tokens);
+    raise(me, m, layer, Changed(me, m, feed, space, number, UP, inner, m.dim), at, tokens);
+    add(me, m, layer.last, layer.post, layer.down, Changed(me, m, feed, space, number, DOWN, at.wide, m.hidden), space, tokens);
 }
 
 void embed(const Model &m, const Feed &feed, float *x, int64_t i) {
@@ -156,6 +216,7 @@ EXPORT void jielong_step(const Model *model, const Feed *feed, int threads) {
     const int64_t tokens = feed->tokens, across = std::max((m.heads + 2 * m.kv) * m.size, m.hidden);
     room(space.x, tokens * m.dim), room(space.added, tokens * m.dim), room(space.wide, tokens * across);
     room(space.mixed, tokens * m.heads * m.size), room(space.inverses, 2 * tokens), room(space.each, threads);
+    if (feed->adapters) room(space.low, MATRICES * tokens * m.most);
     space.rows.clear();
     for (int64_t i = 0; i < feed->groups_count; ++i) {
         const Group &group = feed->groups[i];
@@ -170,7 +231,7 @@ EXPORT void jielong_step(const Model *model, const Feed *feed, int threads) {
         room(me.inner, tokens * m.dim);
         #pragma omp for
         for (int64_t i = 0; i < tokens; ++i) embed(m, *feed, shared.x.data(), i);
-        for (int64_t i = 0; i < m.count; ++i) layer_step(me, m, m.layers[i], *feed, shared);
+        for (int64_t i = 0; i < m.count; ++i) layer_step(me, m, i, *feed, shared);
         finish(me, m, *feed, shared);
     }
 }
