@@ -27,7 +27,7 @@ from jielong.lm import work
 from jielong.lm.batch import Collector
 from jielong.lm.meter import Budget, Meter
 from jielong.lm.prompts import Prompt, join, key_of, kind_of
-from jielong.lm.protocol import LM, Draw, Score, Usage, check_draws, gather, settings
+from jielong.lm.protocol import LM, BadPrompt, Draw, Score, Usage, check_draws, gather, settings
 from jielong.lm.sync import iterate
 from jielong.lm.tokens import prompt_ids, scored_ids
 from jielong.lm.work import ToScore
@@ -153,10 +153,10 @@ class Local(LM):
         """`tokens` that leave room for a reply. UserError when there are none or too many."""
         ids = self.tokens(prompt)
         if not ids:
-            raise UserError("the prompt is empty: give the model at least one token to go on from")
+            raise BadPrompt("the prompt is empty: give the model at least one token to go on from")
         context = self.context
         if context is not None and len(ids) >= context:
-            raise UserError(
+            raise BadPrompt(
                 f"the prompt has {len(ids)} tokens and the model's context is {context}: "
                 f"shorten the prompt to at most {context - 1}"
             )
@@ -287,6 +287,8 @@ class Local(LM):
     def _test(self, prompt: Prompt, continuation: str) -> ToScore:
         whole: Any = prompt if self.lead is None else join(self.lead, prompt)
         ids, start = scored_ids(self.codec, whole, continuation)
+        if self.context is not None and len(ids) > self.context:
+            raise BadPrompt(f"the text has {len(ids)} tokens and the model's context is {self.context}: shorten it")
         return ToScore(tuple(ids), start, self.prefix)
 
     def _score(self, tests: list[ToScore], cancelled: Collection[int]) -> list[np.ndarray]:

@@ -86,6 +86,10 @@ class Score:
         return self.logprobs[index]
 
 
+class BadPrompt(UserError):
+    """This prompt cannot be answered by this model (it is empty, or too long); another one can."""
+
+
 class LM(Protocol):
     """A language model. Implementations inherit from this class for the synchronous face.
 
