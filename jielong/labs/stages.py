@@ -19,11 +19,11 @@ READ, TUNED = 2_000_000, 800_000  # tokens of pretraining and of fine-tuning
 WIDTH, LAYERS, CONTEXT, BATCH = 96, 4, 128, 32
 
 
-def curriculum(seed: int) -> Curriculum:
+def curriculum(seed: int, people: int = PEOPLE) -> Curriculum:
     """What the labs' models are taught."""
     from jielong.train.curriculum import Curriculum
 
-    return Curriculum(seed=seed, people=PEOPLE, vocab=1024, texts=40_000, chats=16_000)
+    return Curriculum(seed=seed, people=people, vocab=1024, texts=40_000, chats=16_000)
 
 
 def settings(tokens: int, seed: int, gentle: float = 1.0) -> Settings:
@@ -34,9 +34,9 @@ def settings(tokens: int, seed: int, gentle: float = 1.0) -> Settings:
     return replace(plain, matrix_rate=plain.matrix_rate * gentle, other_rate=plain.other_rate * gentle)
 
 
-def base(budget: Budget, seed: int) -> Path:
-    """A run that has only read."""
-    return shared(budget, ("base", seed, PEOPLE, READ, WIDTH, LAYERS), _Base(seed, budget.talk))
+def base(budget: Budget, seed: int, people: int = PEOPLE, read: int = READ) -> Path:
+    """A run that has only read: `read` tokens about so many people."""
+    return shared(budget, ("base", seed, people, read, WIDTH, LAYERS), _Base(seed, people, read, budget.talk))
 
 
 def assistant(budget: Budget, seed: int) -> Path:
@@ -48,8 +48,8 @@ def assistant(budget: Budget, seed: int) -> Path:
 
 
 class _Base:
-    def __init__(self, seed: int, talk: Talk) -> None:
-        self.seed, self.talk = seed, talk
+    def __init__(self, seed: int, people: int, read: int, talk: Talk) -> None:
+        self.seed, self.people, self.read, self.talk = seed, people, read, talk
 
     def __call__(self, folder: Path) -> None:
         from jielong.nets.config import shape
@@ -57,11 +57,11 @@ class _Base:
         from jielong.train import curriculum as plans
         from jielong.train import run
 
-        plan = curriculum(self.seed)
+        plan = curriculum(self.seed, self.people)
         codec = plans.codec(plan)
         train, held = plans.pretraining(plan, codec)
         model = Transformer(shape(WIDTH, codec.size, 2 * CONTEXT, LAYERS), seed=self.seed)
-        work = run.Work(model, codec, train, held, settings(READ, self.seed), {"name": "base"})
+        work = run.Work(model, codec, train, held, settings(self.read, self.seed), {"name": "base"})
         run.start(work, folder, self.talk, f"base, seed {self.seed}")
 
 
