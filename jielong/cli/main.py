@@ -33,6 +33,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "train dpo": ("jielong.cli.train_preferences:dpo", "Align a model with pairs of answers."),
     "train kto": ("jielong.cli.train_preferences:kto", "Align a model with answers that are wanted or not."),
     "train reward": ("jielong.cli.train_preferences:reward", "Train a judge of answers from pairs of them."),
+    "train ppo": ("jielong.cli.train_rollouts:ppo", "Align a model with rewards of its answers, with a critic."),
+    "train grpo": ("jielong.cli.train_rollouts:grpo", "Align a model with rewards of groups of its answers."),
     "train parallel": ("jielong.cli.parallel:parallel", "Train a model that writes all places at once."),
     "train draft": ("jielong.cli.train_draft:draft", "Train a drafter: it guesses what a model will write."),
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),

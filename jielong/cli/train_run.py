@@ -143,7 +143,7 @@ def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, A
     page = write_report(work, out, figures, samples(work) if work.info["name"] == "lm" else [])
     talk.table(("measure", "value"), [(name, f"{value:.4f}") for name, value in figures.items()])
     talk.document({**about, "metrics": figures, "report": str(page)})
-    chatty = work.info["name"] in ("sft", "dpo", "kto") and not work.info.get("text")
+    chatty = work.info["name"] in ("sft", "dpo", "kto", "ppo", "grpo") and not work.info.get("text")
     if work.info["name"] == "draft":
         talk.next_command(f'jielong generate "..." --model {work.info["model"]} --draft {out}')
         return

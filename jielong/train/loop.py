@@ -25,11 +25,13 @@ from jielong.nets.transformer import matrices
 from jielong.train import schedule
 from jielong.train.interrupt import Interrupt
 from jielong.train.muon import Optimizer, Rates
-from jielong.train.objective import Objective, Phase
+from jielong.train.objective import Objective, Phase, Stateful
 from jielong.train.processes import anywhere, count, rank
 
 PATIENCE = 10  # steps in a row whose gradient is not finite before the run is given up
 METRICS = "metrics.jsonl"
+SHOWN = ("loss", "val_loss", "reward", "kl")
+OWN = "objective/"  # before the names of what the objective itself keeps
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class _Driver:
         self.bad = 0
 
     def step(self, batches: list[Any], number: int) -> dict[str, float]:
-        """One update from all micro-batches; figures of this step."""
+        """One update from all micro-batches; figures of this step. Without any, nothing moves."""
+        if not batches:
+            return {}
         totals: dict[str, float] = {"loss": 0.0}
         weight = 0.0
         for batch in batches[rank() :: count()]:
@@ -149,10 +153,11 @@ def run(
     KeyboardInterrupt. `flops_per_token` and `matrix_rate` (FLOP/s) show the share of the machine reached.
     """
     drivers = [_Driver(phase, course) for phase in objective.phases]
+    own = objective if isinstance(objective, Stateful) else None
     first = 0
     if resume is not None:
         first = resume.step
-        _restore(drivers, resume)
+        _restore(drivers, own, resume)
     clock = _forget_after(folder / METRICS, first) if rank() == 0 else {}
     figures: dict[str, float] = {}
     saved = time.monotonic()
@@ -166,12 +171,16 @@ def run(
                 prefix = "" if len(drivers) == 1 else driver.phase.name + "."
                 figures |= {prefix + name: value for name, value in driver.step(batches, step).items()}
             objective.after_step(step)
+            if own is not None:
+                figures |= own.figures()
             tokens += sum(batch.ids.size for batch in batches if hasattr(batch, "ids"))
             last = step + 1 == course.steps
             if last or (course.validate_every and (step + 1) % course.validate_every == 0):
                 figures |= objective.validate()
             seconds = time.monotonic() - began
             clock = {"seconds": round(seconds, 3), "tokens_per_second": round(tokens / seconds, 1)}
+            if own is not None:
+                clock |= own.clock()
             if matrix_rate:
                 clock["matrix_share"] = round(flops_per_token * tokens / seconds / matrix_rate, 4)
             record = {"step": step + 1, **figures, "clock": clock}
@@ -183,7 +192,7 @@ def run(
             due = course.save_every and time.monotonic() - saved > course.save_every
             asked = anywhere(interrupt.asked)  # all stop after the same step, or one would wait for the others
             if save is not None and rank() == 0 and (last or due or asked):
-                save(State(step + 1, _tensors(drivers)), figures)
+                save(State(step + 1, _tensors(drivers, own)), figures)
                 saved = time.monotonic()
             if asked and not last:
                 raise KeyboardInterrupt
@@ -191,23 +200,25 @@ def run(
 
 
 def _shown(figures: Mapping[str, float], clock: Mapping[str, float]) -> dict[str, Any]:
-    shown = {name: f"{value:.3f}" for name, value in figures.items() if name in ("loss", "val_loss")}
+    shown = {name: f"{value:.3f}" for name, value in figures.items() if name in SHOWN}
     shown["tok/s"] = f"{clock['tokens_per_second']:,.0f}"
     if "matrix_share" in clock:
         shown["of matrix rate"] = f"{clock['matrix_share']:.0%}"
     return shown
 
 
-def _tensors(drivers: list[_Driver]) -> dict[str, Tensor]:
+def _tensors(drivers: list[_Driver], objective: Stateful | None) -> dict[str, Tensor]:
     """What the next step depends on beside the parameters themselves."""
-    return {
-        f"{i}/{name}": value.detach().clone()
-        for i, driver in enumerate(drivers)
-        for name, value in driver.optimizer.state().items()
-    }
+    states = [driver.optimizer.state() for driver in drivers]
+    found = {f"{i}/{name}": value for i, state in enumerate(states) for name, value in state.items()}
+    if objective is not None:
+        found |= {OWN + name: value for name, value in objective.state().items()}
+    return {name: value.detach().clone() for name, value in found.items()}
 
 
-def _restore(drivers: list[_Driver], state: State) -> None:
+def _restore(drivers: list[_Driver], objective: Stateful | None, state: State) -> None:
+    if objective is not None:
+        objective.restore({n.removeprefix(OWN): v for n, v in state.tensors.items() if n.startswith(OWN)})
     for i, driver in enumerate(drivers):
         own = {n.split("/", 1)[1]: v for n, v in state.tensors.items() if n.split("/", 1)[0] == str(i)}
         driver.optimizer.restore(own)

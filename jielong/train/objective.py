@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -39,10 +39,28 @@ class Objective(Protocol):
         """The phases of every step, in order."""
 
     def batches(self, step: int) -> Sequence[Any]:
-        """All micro-batches of this step; several processes share them out."""
+        """All micro-batches of this step; several processes share them out. None: this step moves nothing."""
 
     def after_step(self, step: int) -> None:
         """Called when the parameters have moved."""
 
     def validate(self) -> dict[str, float]:
         """Figures on data that is not trained on."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What an objective has besides whose batches are more than a function of the step: what it has drawn stays with it
+    over several steps, and is saved with the run. `Objective.batches(step)` must be the same after `restore`."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """All that the next steps depend on."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Back to what `state` returned."""
+
+    def figures(self) -> dict[str, float]:
+        """Of the step that was just made, beside those of its losses."""
+
+    def clock(self) -> dict[str, float]:
+        """What depends on the clock."""
