@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from jielong.nets.adapters.config import Config
     from jielong.nets.checkpoint import Loaded
 
-Kind = Literal["lora", "ia3", "bottleneck", "prefix", "bitfit"]
+Kind = Literal["lora", "ia3", "bottleneck", "prefix", "bitfit", "prompt"]
 
 
 @Parameter(name="*", group="Adapter")
@@ -23,7 +24,7 @@ class Adapting:
     adapter: Kind | None = None
     """Train an adapter instead of the model. lora: its matrices change by products of two thin ones; ia3: what they
     give or read is scaled; bottleneck: narrow feed-forwards are put between; prefix: keys and values before
-    every text; bitfit: biases alone."""
+    every text; bitfit: biases alone; prompt: embeddings before every text."""
     rank: int = 8
     "lora: how thin."
     alpha: float = 16.0
@@ -41,7 +42,9 @@ class Adapting:
     parallel: Annotated[bool, Parameter(negative=())] = False
     "bottleneck: beside the feed-forward, not behind each half of a block."
     virtual: int = 20
-    "prefix: how many virtual tokens."
+    "prefix, prompt: how many virtual tokens."
+    words: str = ""
+    "prompt: the text that it begins as (default: tokens drawn)."
     targets: str = ""
     """lora, ia3: modules to change, as the model's family calls them: q_proj,v_proj (default: of lora all; of ia3 keys,
     values, and what the feed-forward's second matrix reads)."""
@@ -70,15 +73,26 @@ class Adapting:
 ADAPTING = Adapting()
 
 
-def put_on(loaded: Loaded | None, config: Config, seed: int) -> Adapter:
-    """A fresh adapter on a model that was read. UserError where there is none."""
+def put_on(loaded: Loaded | None, config: Config, seed: int, heads: Sequence[str] = ()) -> Adapter:
+    """A fresh adapter on a model that was read, with `heads` of a reward model; of one in integers the
+    floats are let go. UserError where there is no model."""
+    import torch
+
     from jielong.base.errors import UserError
-    from jielong.nets.adapters.attach import attach
+    from jielong.nets import quant
+    from jielong.nets.adapters.attach import attach, fresh
+    from jielong.nets.adapters.config import SoftPrompt
     from jielong.nets.adapters.folder import upon
 
     if loaded is None:
         raise UserError("--adapter is trained beside a model: name it with --model")
-    return attach(loaded.model, config, family=upon(loaded).family, seed=seed)
+    words = loaded.codec.encode(config.words) if isinstance(config, SoftPrompt) else ()
+    adapter = fresh(loaded.model, config, upon(loaded).family, seed, words)
+    if heads:
+        adapter.judges(heads, torch.zeros(len(heads), loaded.config.dim, device=loaded.model.device))
+    attach(loaded.model, adapter)
+    quant.lean(loaded.model)
+    return adapter
 
 
 def _flags(names: Any) -> str:

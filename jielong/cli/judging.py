@@ -14,8 +14,9 @@ def judges(model: Path) -> bool:
     """Whether this is a reward model's folder."""
     from jielong.base import files
     from jielong.nets import checkpoint
+    from jielong.nets.adapters import folder as adapters
 
-    info = checkpoint.resolve(model) / checkpoint.INFO
+    info = (adapters.find(model) or checkpoint.resolve(model)) / checkpoint.INFO
     return info.is_file() and files.read_json(info).get(checkpoint.REWARD) is not None
 
 

@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from jielong.cli.adapting import ADAPTING, Adapting, put_on
 from jielong.cli.common import Common
-from jielong.cli.train import Budget, Rows, fits, load, made_settings
+from jielong.cli.train import NO_SETTINGS, Budget, Rows, fits, load, made_settings
 from jielong.cli.train_run import Place, talk_of, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from jielong.base.talk import Talk
+    from jielong.nets.adapters.adapter import Adapter
+    from jielong.nets.adapters.config import Config
     from jielong.nets.checkpoint import Loaded
+    from jielong.nets.transformer import Transformer
     from jielong.train.preferences.prepare import Preferences
     from jielong.train.settings import Settings
 
 Pairwise = Literal["sigmoid", "cdpo", "robust", "hinge", "ipo", "simpo", "orpo"]
 GENTLE = 1 / 40  # of the usual rates: what was learnt before is to stay
+ADAPTED = 0.001  # AdamW's rate, of an adapter
 BUDGET = Budget()
 
 
@@ -55,6 +60,7 @@ def dpo(
     flipped: float | None = None,
     gamma: float | None = None,
     text: Annotated[bool, Parameter(negative=())] = False,
+    adapting: Adapting = ADAPTING,
     budget: Budget = BUDGET,
     rows: Examples = EXAMPLES,
     place: Place = Place(),
@@ -86,13 +92,15 @@ def dpo(
 
     talk = talk_of(common)
     plan = plan_of(loss, beta, flipped, gamma)
-    policy, reference = _both(model, place)
+    config = adapting.config()
+    policy, reference = _both(model, place, config is None)
     rows, made = _prepare(policy, list(data), partial(read_pairs, text=text), rows, talk)
-    settings, per_step = _settle(policy, made, budget, rows)
+    settings, per_step = _settle(policy, made, budget, rows, config)
     info = _info(model, reference, made, vars(plan), text)
+    adapter, beside = _worn(policy, config, rows)
     train(
-        "dpo", policy.model, made.tokens, settings, list(data), place, talk, info,
-        partial(of_work, reference=reference.model, plan=plan), per_step=per_step,
+        "dpo", adapter or policy.model, made.tokens, settings, list(data), place, talk, info,
+        partial(of_work, reference=reference.model, plan=plan), beside, per_step=per_step,
     )  # fmt: skip
 
 
@@ -104,6 +112,7 @@ def kto(
     desirable: float = 1.0,
     undesirable: float = 1.0,
     text: Annotated[bool, Parameter(negative=())] = False,
+    adapting: Adapting = ADAPTING,
     budget: Budget = BUDGET,
     rows: Examples = EXAMPLES,
     place: Place = Place(),
@@ -133,17 +142,20 @@ def kto(
 
     talk = talk_of(common)
     weights = Weights(beta, desirable, undesirable)
-    policy, reference = _both(model, place)
+    config = adapting.config()
+    policy, reference = _both(model, place, config is None)
     rows, made = _prepare(policy, list(data), partial(read_labelled, text=text), rows, talk)
     labels, held = made.answers.labels, made.held.labels if made.held else None
     wanted = int(labels.sum())
     if line := balance(weights, wanted, len(labels) - wanted):
         talk.warn(line)
-    settings, per_step = _settle(policy, made, budget, rows)
+    settings, per_step = _settle(policy, made, budget, rows, config)
     info = _info(model, reference, made, vars(weights), text)
+    adapter, beside = _worn(policy, config, rows)
     train(
-        "kto", policy.model, made.tokens, settings, list(data), place, talk, info,
-        partial(of_work, reference=reference.model, weights=weights, labels=labels, held=held), per_step=per_step,
+        "kto", adapter or policy.model, made.tokens, settings, list(data), place, talk, info,
+        partial(of_work, reference=reference.model, weights=weights, labels=labels, held=held), beside,
+        per_step=per_step,
     )  # fmt: skip
 
 
@@ -154,6 +166,7 @@ def reward(
     heads: str = "reward",
     centre: float = 0.0,
     text: Annotated[bool, Parameter(negative=())] = False,
+    adapting: Adapting = ADAPTING,
     budget: Budget = BUDGET,
     rows: Examples = EXAMPLES,
     place: Place = Place(),
@@ -186,26 +199,39 @@ def reward(
         raise UserError(f"--centre must be 0 or more, not {centre}")
     loaded = load(model, place)
     assert loaded is not None
+    config = adapting.config()
     judge = RewardModel(loaded.model, [name.strip() for name in heads.split(",")])
     rows, made = _prepare(loaded, list(data), partial(read_pairs, text=text), rows, talk)
     for side in (made.answers, made.held):
         if side is not None:
             numbered(side, judge.heads)
-    settings, per_step = _settle(loaded, made, budget, rows)
+    settings, per_step = _settle(loaded, made, budget, rows, config)
     info = _info(model, loaded, made, {"heads": list(judge.heads), "centre": centre}, text)
+    adapter, beside = _worn(loaded, config, rows, judge.heads)
     train(
-        "reward", judge, made.tokens, settings, list(data), place, talk, info,
-        partial(of_work, train=made.answers, held=made.held, centre=centre), per_step=per_step,
+        "reward", adapter or judge, made.tokens, settings, list(data), place, talk, info,
+        partial(of_work, train=made.answers, held=made.held, centre=centre), beside,
+        per_step=per_step,
     )  # fmt: skip
 
 
-def _both(model: Path, place: Place) -> tuple[Loaded, Loaded]:
-    """The model that learns, and itself as it was."""
+def _both(model: Path, place: Place, whole: bool) -> tuple[Loaded, Loaded]:
+    """The model that learns, and itself as it was: a copy where it is trained as a `whole`, else the same, which is to
+    wear an adapter."""
     from copy import deepcopy
 
     loaded = load(model, place)
     assert loaded is not None
-    return loaded, replace(loaded, model=deepcopy(loaded.model))
+    return loaded, replace(loaded, model=deepcopy(loaded.model)) if whole else loaded
+
+
+def _worn(
+    loaded: Loaded, config: Config | None, rows: Examples, heads: Sequence[str] = ()
+) -> tuple[Adapter | None, Transformer | None]:
+    """An adapter on the model and the model that stands beside it; without --adapter neither."""
+    if config is None:
+        return None, None
+    return put_on(loaded, config, rows.seed, heads), loaded.model
 
 
 def _prepare(
@@ -223,9 +249,11 @@ def _prepare(
     return rows, made
 
 
-def _settle(loaded: Loaded, made: Preferences, budget: Budget, rows: Examples) -> tuple[Settings, int]:
+def _settle(
+    loaded: Loaded, made: Preferences, budget: Budget, rows: Examples, config: Config | None
+) -> tuple[Settings, int]:
     """The run's settings, counted in steps, and the tokens that a step reads."""
-    from jielong.train.settings import tokens_for
+    from jielong.train.settings import tokens_at
 
     examples = rows.batch * rows.accumulate
     per_step = max(1, round(len(made.answers.tokens) / len(made.answers) * examples)) if examples > 0 else 1
@@ -233,10 +261,11 @@ def _settle(loaded: Loaded, made: Preferences, budget: Budget, rows: Examples) -
     if not budget.given:
         tokens = len(made.answers.tokens)
     elif budget.minutes is not None:
-        tokens = tokens_for(budget.minutes, loaded.config, rows.context)
+        passes = 3.0 if config is None else 2.0  # an adapter needs no gradients of the model's own weights
+        tokens = tokens_at(budget.minutes, passes * loaded.config.matrix_flops(rows.context))
     if tokens:
         budget = Budget(steps=max(1, round(tokens / per_step)))
-    settings = made_settings(rows, budget, 0, GENTLE)
+    settings = made_settings(rows, budget, 0, GENTLE if config is None else ADAPTED / NO_SETTINGS.other_rate)
     # rows are as wide as their answers, so nothing is compiled; decay would pull towards nothing, not the reference
     return replace(settings, compile=bool(rows.compile), weight_decay=0.0), per_step
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from jielong.base.errors import UserError
 from jielong.nets import ops
 from jielong.nets.cache import KVCache
 from jielong.nets.config import Layer, TransformerConfig
+from jielong.nets.quant import Quantised
 from jielong.nets.tap import Tap, Where
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -40,6 +42,7 @@ class Scene:
     tap: Tap | None = None
     memory: Tensor | None = None  # (B, S, D) for cross-attention
     condition: Tensor | None = None  # (B, condition) for adaLN
+    past: tuple[Tensor, Tensor] | None = None  # keys and values (1, K, n, C) that stand before every text
 
     def show(self, site: str, value: Tensor) -> Tensor:
         """Show `value` to the tap, where there is one."""
@@ -79,6 +82,7 @@ class Half(nn.Module):
         super().__init__()
         # by matrix; "" for the half as a whole, "past" for more keys and values; no modules of ours: weights stay
         self.changes: dict[str, tuple[Change, ...]] = {}
+        self.integers: dict[str, Quantised] = {}  # of matrices whose floats were let go of: `quant.lean`
 
     def forward(self, x: Tensor, scene: Scene) -> Tensor:
         """x (B, T, D), already normalised -> (B, T, D)."""
@@ -91,13 +95,15 @@ class Half(nn.Module):
 
     def product(self, name: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """x (..., K) times a matrix (N, K) of this half, as adapters have changed it, the later ones outermost."""
-        changes = self.changes.get(name)
+        changes, whole = self.changes.get(name, ()), self.integers.get(name)
+        if whole is not None:
+            return _changed(x, lambda seen: whole.product(seen, bias), (whole, bias), changes)
         if not changes:
             return ops.linear(x, weight, bias)
         return _changed(x, lambda seen: ops.linear(seen, weight, bias), (weight, bias), changes)
 
 
-def _changed(x: Tensor, plain: Inner, about: tuple[Tensor | None, ...], changes: tuple[Change, ...]) -> Tensor:
+def _changed(x: Tensor, plain: Inner, about: tuple[Any, ...], changes: tuple[Change, ...]) -> Tensor:
     """The last change of what those before it have left."""
     if not changes:
         return plain(x)
@@ -128,6 +134,8 @@ class Attention(Half):
         if scene.cache is not None and scene.positions is not None:
             k, v = scene.cache.write(scene.number, k, v, scene.positions)
             k, v = k.to(q.dtype), v.to(q.dtype)
+        if scene.past is not None:
+            k, v, scene = with_past(*scene.past, q, k, v, scene)
         for past in self.changes.get("past", ()):
             k, v, scene = past(q, k, v, scene)
         mixed = self._attend(q, k, v, scene).transpose(1, 2).flatten(2)
@@ -277,6 +285,18 @@ class Block(nn.Module):
             return after(x + out)
         out = out if after is None else after(out)
         return x + (gate[0] * out if gate else out)
+
+
+def with_past(
+    keys: Tensor, values: Tensor, q: Tensor, k: Tensor, v: Tensor, scene: Scene
+) -> tuple[Tensor, Tensor, Scene]:
+    """k, v (B, K, S, C) with keys and values (1, K, n, C) before them, and a scene whose mask shows these to all."""
+    bias = scene.bias
+    if bias is None:
+        bias = causal_bias(q.shape[2], k.shape[2], q.dtype, q.device)
+    bias = F.pad(bias, (keys.shape[2], 0))
+    k, v = (torch.cat([old.expand(len(new), -1, -1, -1), new], 2) for old, new in ((keys, k), (values, v)))
+    return k, v, replace(scene, bias=bias)
 
 
 def causal_bias(length: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -17,8 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from jielong.base import files
 from jielong.base.errors import UserError
 from jielong.nets import checkpoint, ops, weights
+from jielong.nets.adapters import folder as adapters
+from jielong.nets.adapters.attach import attach
 from jielong.nets.checkpoint import REWARD
 from jielong.nets.config import TransformerConfig
 from jielong.nets.families import known
@@ -33,12 +36,14 @@ HEADS = ("reward",)
 class RewardModel(nn.Module):
     """Every answer is worth 0 at the start."""
 
-    def __init__(self, body: Transformer, heads: Sequence[str] = HEADS) -> None:
+    def __init__(self, body: Transformer, heads: Sequence[str] = HEADS, head: nn.Parameter | None = None) -> None:
+        """`head`: the one of an adapter that the body wears (`adapters.adapter.Adapter.judges`)."""
         super().__init__()
         if not heads or len(set(heads)) < len(heads) or not all(heads):
             raise UserError(f"the heads of a reward model need a name each, not {', '.join(heads) or 'none'}")
         self.body, self.heads = body, tuple(heads)
-        self.head = nn.Parameter(torch.zeros(len(heads), body.config.dim, dtype=body.embed.dtype, device=body.device))
+        zero = torch.zeros(len(heads), body.config.dim, dtype=body.embed.dtype, device=body.device)
+        self.head = nn.Parameter(zero) if head is None else head
 
     @property
     def config(self) -> TransformerConfig:
@@ -85,7 +90,11 @@ def save(
 
 
 def load(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Loaded:
-    """Read a reward model's folder, or the newest of a run. UserError for a folder of another kind of model."""
+    """Read a reward model's folder, or the newest of a run; that of an adapter with a head upon the base that it names.
+    UserError for a folder of another kind of model."""
+    adapter = adapters.find(path)
+    if adapter is not None:
+        return _worn(adapter, device, dtype)
     loaded = checkpoint.load(path, device, dtype, spare=(WEIGHT,))
     told = loaded.info.get(REWARD)
     if not isinstance(told, Mapping) or WEIGHT not in loaded.stored.files:
@@ -96,3 +105,13 @@ def load(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float
         raise UserError(f"{path}: {WEIGHT} has shape {list(shape)}, its heads are {', '.join(model.heads)}")
     weights.fill(model, [Part(WEIGHT, "head")], loaded.stored, {WEIGHT: WEIGHT})
     return Loaded(model.eval(), loaded.codec, loaded.info, loaded.path)
+
+
+def _worn(folder: Path, device: str, dtype: torch.dtype) -> Loaded:
+    info = files.read_json(folder / checkpoint.INFO) if (folder / checkpoint.INFO).is_file() else {}
+    if not info.get("model") or info.get(REWARD) is None:
+        raise UserError(f"{folder} is no reward model, which judges answers, or does not say of which base")
+    base = checkpoint.load(str(info["model"]), device, dtype)
+    found = adapters.upon(base).load(folder, base.codec)
+    adapter = attach(base.model, found.model)
+    return Loaded(RewardModel(base.model, adapter.heads, adapter.head).eval(), base.codec, info, folder)

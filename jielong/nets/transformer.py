@@ -9,7 +9,7 @@ Parameters stay float32; `dtype=torch.bfloat16` lets the arithmetic of one call 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,7 @@ class Transformer(nn.Module):
         self.quantised: dict[str, Quantised] = {}  # integers that some parameters stand for: `nets/quant.py`
         self.adapters: dict[str, nn.Module] = {}  # by name, in the order they were attached: `nets/adapters`
         self.merged: list[str] = []  # those of them that are written into the matrices
+        self.changes: dict[str, tuple[Callable[..., list[Scene]], ...]] = {}  # as a `Half` has; of all
         self.unbiased: TransformerConfig | None = None  # the configuration without a merged adapter's biases
         if seed is not None:
             self.initialise(seed)
@@ -128,6 +129,8 @@ class Transformer(nn.Module):
             where = self._where(x, positions, None, None, rows)
             x = tap("embed", x, where)
         scenes = self._scenes(x, positions, documents, cache, tap, where, memory, condition)
+        for before in self.changes.get("before", ()):
+            scenes = before(self, scenes, x.dtype)
         for block, scene in zip(self.blocks, scenes, strict=True):
             x = block(x, scene)
         if cache is not None:
@@ -135,6 +138,13 @@ class Transformer(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         return x if tap is None or where is None else tap("norm", x, where)
+
+    def through(self, embeds: Tensor, tap: Tap, dtype: torch.dtype) -> None:
+        """Run embeddings (B, T, D) through the blocks with nothing before them, for what these show to `tap`."""
+        x = self._embed(None, embeds, None, None, dtype)
+        scenes = self._scenes(x, None, None, None, tap, self._where(x, None, None, None, None), None, None)
+        for block, scene in zip(self.blocks, scenes, strict=True):
+            x = block.forward(x, scene)  # not compiled, as they are for rows of training's own length
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, V) float32."""

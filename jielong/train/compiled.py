@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -23,6 +24,8 @@ WORTH = 60.0  # seconds of training, by the reference rate, that win back some t
 def pays(model: Transformer, settings: Settings) -> bool:
     """Whether this run is long enough, and a compiler is there. Only settings and the machine's programs decide,
     so that a run that is resumed decides as it did before. `settings.compile` overrules it."""
+    if any(block.attention.integers for block in cast(Any, model.blocks)):
+        return False  # one matrix at a time becomes floats, and is to be forgotten again
     if settings.compile is not None:
         return settings.compile
     flops = 3.0 * model.config.matrix_flops(settings.context) * settings.length * settings.step_tokens

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from jielong.base import files
 from jielong.cli.main import main
@@ -158,3 +161,48 @@ def test_another_reference_is_refused(tuned: Path, pairs: Path, capsys: pytest.C
     assert told["objective"]["loss"] == "sigmoid"
     code, _, err = run(capsys, *words, "--model", "runs/b", "--resume", "--beta", 0.5)
     assert code == 2 and "another objective or reference" in err
+
+
+@pytest.mark.parametrize(("verb", "kind"), [("dpo", "lora"), ("kto", "prompt"), ("reward", "lora"), ("reward", "bitfit")])
+def test_an_adapter_is_trained_resumed_and_used(
+    verb: str, kind: str, tuned: Path, pairs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base is its own reference, and its folder is never written; what is cut short comes out the same."""
+    from jielong.train import loop
+
+    words = ["train", verb, pairs, "--model", tuned, *FEW, "--adapter", kind, "--save-every", "0.0001",
+             "--precision", "float32"]  # fmt: skip
+    newest = sorted((tuned / "checkpoints").glob("step-*"))[-1]
+    before = (newest / "model.safetensors").read_bytes()
+    code, out, err = run(capsys, *words, "--json", "--out", "runs/whole")
+    assert code == 0, err
+    first = next(files.read_jsonl("runs/whole/metrics.jsonl"))
+    if verb == "dpo":  # at first the model is its reference
+        assert first["loss"] == pytest.approx(0.693147, abs=1e-5) and first["margin"] == pytest.approx(0, abs=1e-5)
+        assert json.loads(out)["metrics"]["val_kl"] > 0
+    append, lines = files.append_jsonl, []
+
+    def stop(path: Path, record: object) -> None:
+        append(path, record)
+        lines.append(record)
+        if len(lines) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.files, "append_jsonl", stop)
+        assert run(capsys, *words, "--out", "runs/cut")[0] == 130
+    code, _, err = run(capsys, *words, "--out", "runs/cut", "--resume")
+    assert code == 0, err
+    kept = [load_file(next(Path(out, "checkpoints").iterdir()) / "adapter_model.safetensors")
+            for out in ("runs/whole", "runs/cut")]  # fmt: skip
+    assert kept[0].keys() == kept[1].keys() and all(torch.equal(v, kept[1][k]) for k, v in kept[0].items())
+    assert (newest / "model.safetensors").read_bytes() == before
+    if verb == "reward":
+        words = ["score", "2 and 3?", "They make 5.", "They make 56.", "--model", "runs/whole", "--json"]
+        code, scored, err = run(capsys, *words)
+        assert code == 0 and len(json.loads(scored)["answers"]) == 2, err
+        code, _, err = run(capsys, "generate", "hi", "--model", tuned, "--adapter", "runs/whole")
+        assert code == 2 and "reward model" in err
+    else:
+        code, _, err = run(capsys, "generate", "hi", "--model", tuned, "--adapter", "runs/whole", "--max-tokens", 2)
+        assert code == 0, err

@@ -39,7 +39,12 @@ class Site(Protocol):
 
 
 class Adapter(nn.Module):
-    """All of one adapter's parameters. `targets`: the modules it changes, by the names of the base's `family`."""
+    """All of one adapter's parameters. `targets`: the modules it changes, by the names of the base's `family`.
+
+    One that makes a reward model of its base brings the head (len(`heads`), D), a number for each name.
+    """
+
+    head: nn.Parameter | None
 
     def __init__(
         self, config: Config, targets: Sequence[Target], family: Family, make: Callable[[list[Target]], nn.Module]
@@ -50,6 +55,12 @@ class Adapter(nn.Module):
         for target in targets:
             self.places.setdefault((target.half, target.matrix), []).append(target)
         self.sites = nn.ModuleList(make(each) for each in self.places.values())
+        self.heads: tuple[str, ...] = ()
+        self.register_parameter("head", None)
+
+    def judges(self, heads: Sequence[str], weight: Tensor) -> None:
+        """Bring a head: weight (len(heads), D), learnt with the rest."""
+        self.heads, self.head = tuple(heads), nn.Parameter(weight)
 
     def items(self) -> list[tuple[Place, Site]]:
         """Each place with its site."""

@@ -11,7 +11,8 @@ changes is nothing: the model's logits are the same until it is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
@@ -19,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from jielong.base.errors import UserError
-from jielong.nets.adapters import bitfit, bottleneck, ia3, lora, prefix
+from jielong.nets import quant
+from jielong.nets.adapters import bitfit, bottleneck, ia3, lora, prefix, soft_prompt
 from jielong.nets.adapters.adapter import Adapter
-from jielong.nets.adapters.config import Bitfit, Bottleneck, Config, Ia3, Prefix
+from jielong.nets.adapters.config import Bitfit, Bottleneck, Config, Ia3, Prefix, SoftPrompt
 from jielong.nets.adapters.config import name as kind_of
 from jielong.nets.adapters.targets import MATRICES, Target, chosen, family_of, halves, scaled, targets
 from jielong.nets.config import TransformerConfig
@@ -33,15 +35,21 @@ BIASES = (("qkv_bias", "attention", "qkv"), ("out_bias", "attention", "out"), ("
           ("mlp_bias", "feed", "down"))  # fmt: skip
 
 
-def fresh(model: Transformer, config: Config, family: Family | None = None, seed: int = 0) -> Adapter:
+def fresh(
+    model: Transformer, config: Config, family: Family | None = None, seed: int = 0, words: Sequence[int] = ()
+) -> Adapter:
     """An untrained adapter for this model, not yet attached. `family`: whose names the modules have (default: of the
-    first family of this shape)."""
+    first family of this shape). `words`: the tokens that a soft prompt begins as (none: drawn)."""
     family = family or family_of(model.config)
     wanted, make = _made(model.config, config, family, seed)
     adapter = Adapter(config, wanted, family, make)
     for (half, matrix), site in adapter.items():
         if matrix in MATRICES:
-            site.start(getattr(model.get_submodule(half), matrix).detach().cpu())
+            module: Any = model.get_submodule(half)
+            whole = module.integers.get(matrix)
+            site.start((getattr(module, matrix).detach() if whole is None else whole.values()).cpu())
+        elif matrix == soft_prompt.BEFORE:
+            cast(Any, site).begin(model.embed.detach(), words, seed)
     return adapter.to(model.device)
 
 
@@ -53,6 +61,8 @@ def _made(
         return halves(shape, ("feed",) if config.parallel else ("attention", "feed")), bottleneck.maker(config, seed)
     if isinstance(config, Prefix):
         return halves(shape, ("attention",), "past"), prefix.maker(config, shape, seed)
+    if isinstance(config, SoftPrompt):
+        return soft_prompt.place(shape), soft_prompt.maker(config, shape)
     among = targets(shape, family)
     if isinstance(config, Bitfit):
         return among, bitfit.BitfitSite
@@ -105,6 +115,7 @@ def merge(model: Transformer, name: str = DEFAULT) -> None:
     waiting = [each for each in loose(model) if merges(_found(model, each))]  # what stands between blocks may wait
     if waiting[0] != name:
         raise UserError(f"the adapter {waiting[0]!r} was attached before {name!r}: merge it first")
+    quant.full(model)
     for (half, matrix), site in adapter.items():
         _write(model.get_submodule(half), matrix, site.merged)
     model.merged.append(name)
@@ -136,6 +147,25 @@ def parameters(model: Transformer, name: str = DEFAULT) -> list[nn.Parameter]:
     return list(_found(model, name).parameters())
 
 
+@contextmanager
+def off(model: Transformer) -> Iterator[None]:
+    """Inside, a model is what it is without the adapters that are not merged: a reference that needs no copy of it."""
+    if not loose(model):
+        yield
+        return
+    halves_: list[Any] = [half for block in cast(Any, model.blocks) for half in (block.attention, block.feed)]
+    kept = [(each, each.changes) for each in (model, *halves_)]
+    adapters, model.adapters = model.adapters, {name: model.adapters[name] for name in model.merged}
+    for each, _ in kept:
+        each.changes = {}
+    try:
+        yield
+    finally:
+        model.adapters = adapters
+        for each, changes in kept:
+            each.changes = changes
+
+
 def loose(model: Any) -> list[str]:
     """Names of the adapters that a plain product does not know of: attached and not merged."""
     merged = getattr(model, "merged", ())
@@ -144,7 +174,7 @@ def loose(model: Any) -> list[str]:
 
 def prefixed(model: Transformer) -> bool:
     """Whether an adapter stands before every text: how far from it a token is then counts."""
-    return any("past" in block.attention.changes for block in cast(Any, model.blocks))
+    return bool(model.changes) or any("past" in block.attention.changes for block in cast(Any, model.blocks))
 
 
 def _found(model: Transformer, name: str) -> Adapter:
@@ -155,6 +185,7 @@ def _found(model: Transformer, name: str) -> Adapter:
 
 def _wire(model: Transformer) -> None:
     """Let every product know the adapters that are attached and not merged, in their order."""
+    model.changes = {}
     for block in model.blocks:
         block.attention.changes, block.feed.changes = {}, {}  # type: ignore[union-attr]
     for name in loose(model):
@@ -199,7 +230,7 @@ def fingerprint(model: Transformer) -> str:
     from jielong.nets import config as configs
 
     parts = [dumps(configs.to_json(model.config)).encode()]
-    for name, tensor in model.state_dict().items():
+    for name, tensor in quant.tensors(model):
         parts += [name.encode(), _sample(tensor)]
     return files.digest(b"".join(parts))
 

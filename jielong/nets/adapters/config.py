@@ -75,9 +75,22 @@ class Prefix:
         _whole("number of virtual tokens", self.virtual)
 
 
-Config = Lora | Ia3 | Bottleneck | Bitfit | Prefix
+@dataclass(frozen=True)
+class SoftPrompt:
+    """Learnt embeddings before every text (`soft_prompt.py`). `words`: the text whose embeddings they begin as, again
+    and again until they are enough; without, tokens drawn from the vocabulary."""
+
+    virtual: int = 20  # of them
+    words: str = ""
+
+    def __post_init__(self) -> None:
+        _whole("number of virtual tokens", self.virtual)
+
+
+Config = Lora | Ia3 | Bottleneck | Bitfit | Prefix | SoftPrompt
 KINDS: Mapping[str, type[Config]] = {
     "lora": Lora, "ia3": Ia3, "bottleneck": Bottleneck, "prefix": Prefix, "bitfit": Bitfit,
+    "prompt": SoftPrompt,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from jielong.base.errors import UserError
 from jielong.nets.adapters import attach, config, peft_format
 from jielong.nets.adapters.adapter import Adapter
 from jielong.nets.adapters.targets import family_of, targets
-from jielong.nets.checkpoint import INFO, Loaded
+from jielong.nets.checkpoint import INFO, REWARD, Loaded
 from jielong.nets.families.family import Family
 from jielong.nets.transformer import Transformer
 from jielong.units.codec import Tokenizer
@@ -66,7 +66,8 @@ class Upon:
                 save_file({name: value.contiguous() for name, value in extra.items()}, place / "state.safetensors")
             if said:
                 files.write_json(place / CONFIG, said)
-            files.write_json(place / INFO, {"tokenizer": codec.fingerprint, **(info or {}), KEY: told})
+            judge = {REWARD: {"heads": list(model.heads)}} if model.heads else {}
+            files.write_json(place / INFO, {"tokenizer": codec.fingerprint, **(info or {}), **judge, KEY: told})
             files.atomic_write(place / "README.md", card(model, base, info or {}))
 
     def load(self, path: str | Path, codec: Tokenizer | None = None) -> Found:
@@ -90,15 +91,21 @@ class Upon:
             raise UserError(f"{folder}: {error}") from error
         except (TypeError, ValueError, AttributeError, KeyError) as error:
             raise UserError(f"{folder}: {CONFIG} does not make sense ({error!s:.200})") from error
+        names = (info.get(REWARD) or {}).get("heads", adapter.heads)
+        if len(names) != len(adapter.heads):
+            raise UserError(f"{folder}: {INFO} names {len(names)} heads, and the adapter has {len(adapter.heads)}")
+        adapter.heads = tuple(str(name) for name in names)
         return Found(adapter.to(self.base.device), info, folder)
 
     def _read(self, folder: Path, own: Config | None) -> Adapter:
         if own is None or peft_format.known(own):
             said = files.read_json(folder / CONFIG)
             return peft_format.read(said, _tensors(folder), self.base.config, self.family, own)
-        adapter = attach.fresh(self.base, own, self.family)
+        adapter, tensors = attach.fresh(self.base, own, self.family), _tensors(folder)
+        if "head" in tensors:
+            adapter.judges([str(i) for i in range(len(tensors["head"]))], tensors["head"])
         try:
-            adapter.load_state_dict(_tensors(folder))
+            adapter.load_state_dict(tensors)
         except RuntimeError as error:
             line = " ".join(str(error).split())
             raise UserError(f"the tensors are another adapter's ({line:.200})") from error
@@ -125,6 +132,8 @@ def upon(loaded: Loaded) -> Upon:
 def with_adapter(loaded: Loaded, path: str | Path) -> Loaded:
     """A base that was read, with the adapter in a folder merged into its matrices where that can be."""
     found = upon(loaded).load(path, loaded.codec)
+    if found.model.heads:
+        raise UserError(f"{path} makes a reward model of its base, which judges answers and writes none: jielong score")
     attach.attach(loaded.model, found.model)
     if attach.merges(found.model):
         attach.merge(loaded.model)
@@ -133,13 +142,17 @@ def with_adapter(loaded: Loaded, path: str | Path) -> Loaded:
 
 def card(adapter: Adapter, base: str, info: Mapping[str, Any]) -> str:
     """The adapter's page."""
+    use = "Run it with `jielong chat MODEL --adapter PATH`, or with `peft.PeftModel.from_pretrained(model, PATH)`."
+    if adapter.heads:
+        use = ('Ask it with `jielong score "a question" "an answer" --model PATH`, or with PEFT on the base as a model '
+               "for sequence classification.")  # fmt: skip
     size = sum(parameter.numel() for parameter in adapter.parameters())
     lines = [
         "---", "library_name: peft", *([f"base_model: {base}"] if base else []), "tags: [jielong]", "---",
         "# An adapter made with Jielong", "",
         f"{config.name(adapter.config)}, {size:,} trained numbers at {len(adapter.targets)} matrices.", "",
         "Trained with", "", "```", str(info.get("command", "jielong")), "```", "",
-        "Run it with `jielong chat MODEL --adapter PATH`, or with `peft.PeftModel.from_pretrained(model, PATH)`.",
+        use,
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 

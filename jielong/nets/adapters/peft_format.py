@@ -8,7 +8,6 @@ What PEFT can write and is not honoured here (biases, whole modules, embeddings)
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,21 +16,23 @@ import torch
 from torch import Tensor
 
 from jielong.base.errors import UserError
-from jielong.nets.adapters import lora, prefix
+from jielong.nets.adapters import lora, peft_prompts
 from jielong.nets.adapters.adapter import Adapter
-from jielong.nets.adapters.config import Config, Ia3, Lora, Prefix
+from jielong.nets.adapters.config import Config, Ia3, Lora, Prefix, SoftPrompt
 from jielong.nets.adapters.ia3 import Ia3Site
 from jielong.nets.adapters.lora import Low
-from jielong.nets.adapters.targets import Target, chosen, endings, halves, targets
+from jielong.nets.adapters.targets import Target, chosen, endings, targets
 from jielong.nets.config import TransformerConfig
 from jielong.nets.families.family import Family, full_name
 
 PREFIX = "base_model.model."
 A, B, LENGTH, SCALE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector", ".ia3_l"
-PROMPT = "prompt_embeddings"
+SCORE = "score.weight"  # a reward model's head: transformers' name, after PREFIX or, where nothing is changed, HELD
+HELD = "base_model."
+HEADS = {"score", "classifier"}  # what PEFT saves whole of any model for sequence classification
 # Fields that change what is computed and are honoured when they are empty or false only.
 EMPTY = (
-    "modules_to_save", "trainable_token_indices", "alora_invocation_tokens", "use_qalora", "layer_replication",
+    "trainable_token_indices", "alora_invocation_tokens", "use_qalora", "layer_replication",
     "lora_bias", "target_parameters", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config",
 )  # fmt: skip
 CHANGED = ("pissa", "olora", "corda", "loftq", "lora_ga")  # starts that take something out of the base
@@ -39,8 +40,16 @@ CHANGED = ("pissa", "olora", "corda", "loftq", "lora_ga")  # starts that take so
 
 def written(adapter: Adapter, among: Sequence[Target], base: str = "") -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The configuration and the tensors. `among`: all targets of the base; `base`: its name."""
-    if isinstance(adapter.config, Prefix):
-        return _prefix(adapter, base)
+    said, tensors = _written(adapter, among, base)
+    if adapter.head is not None:
+        said |= {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
+        tensors[(HELD if peft_prompts.PROMPT in tensors else PREFIX) + SCORE] = adapter.head.detach().cpu().contiguous()
+    return said, tensors
+
+
+def _written(adapter: Adapter, among: Sequence[Target], base: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if isinstance(adapter.config, (Prefix, SoftPrompt)):
+        return peft_prompts.written(adapter, base)
     about = {"base_model_name_or_path": base or None, "task_type": "CAUSAL_LM", "inference_mode": True,
              "target_modules": modules(adapter.targets, among), "fan_in_fan_out": adapter.family.turned,
              "modules_to_save": None}  # fmt: skip
@@ -57,20 +66,37 @@ def read(
 ) -> Adapter:  # fmt: skip
     """The adapter in two files of PEFT's, or of ours; `config`: what ours says that it is. Raises UserError naming
     what is missing, left over, of another shape, or not honoured."""
+    tensors = dict(tensors)
+    heads = [tensors.pop(place + SCORE) for place in (PREFIX, HELD) if place + SCORE in tensors]
+    whole = set(said.get("modules_to_save") or ())
+    if not whole <= HEADS or bool(whole) != bool(heads):
+        raise UserError(f"adapter_config.json has modules_to_save={sorted(whole)!r:.60}, which is not honoured here")
+    adapter = _read(said, tensors, shape, family, config)
+    for head in heads:
+        if head.ndim != 2 or head.shape[1] != shape.dim:
+            raise UserError(f"{SCORE} has shape {list(head.shape)}: the adapter was made for another base")
+        adapter.judges([str(i) for i in range(len(head))], head)
+    return adapter
+
+
+def _read(
+    said: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: TransformerConfig, family: Family,
+    config: Config | None,
+) -> Adapter:  # fmt: skip
     kind, among = said.get("peft_type"), targets(shape, family)
-    if kind == "PREFIX_TUNING":
-        return _read_prefix(said, tensors, shape, family)
+    if kind in peft_prompts.KINDS:
+        return peft_prompts.read(said, tensors, shape, family, config)
     if kind == "IA3":
         return _read_ia3(said, tensors, among, family, config if isinstance(config, Ia3) else None)
     if kind != "LORA":
-        raise UserError(f"adapter_config.json has peft_type={kind!r:.60}, which is not read here; LORA, IA3 and "
-                        "PREFIX_TUNING are")  # fmt: skip
+        raise UserError(f"adapter_config.json has peft_type={kind!r:.60}, which is not read here; LORA, IA3, "
+                        f"{' and '.join(peft_prompts.KINDS)} are")  # fmt: skip
     return _read_lora(said, tensors, among, family, config if isinstance(config, Lora) else None)
 
 
 def known(config: Config) -> bool:
     """Whether PEFT has this method."""
-    return isinstance(config, (Lora, Ia3, Prefix))
+    return isinstance(config, (Lora, Ia3, Prefix, SoftPrompt))
 
 
 def lows(adapter: Adapter) -> dict[str, Low]:
@@ -181,42 +207,6 @@ def _read_ia3(
         for site in sites:
             for target, scale in zip(site.targets, site.scales):
                 scale.copy_(found[target.name][SCALE].flatten())
-    return adapter.eval()
-
-
-def _prefix(adapter: Adapter, base: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """One row of all blocks' keys and values for each virtual token."""
-    sites: list[Any] = list(adapter.sites)
-    whole = torch.stack([torch.stack([site.keys, site.values], 1) for site in sites], 1)  # (n, layers, 2, K, C)
-    heads, size = whole.shape[-2:]
-    said = {
-        "peft_type": "PREFIX_TUNING", "task_type": "CAUSAL_LM", "inference_mode": True, "prefix_projection": False,
-        "base_model_name_or_path": base or None, "num_virtual_tokens": len(whole), "num_layers": len(sites),
-        "num_attention_heads": heads, "token_dim": heads * size, "num_transformer_submodules": 1,
-        "encoder_hidden_size": heads * size,
-    }  # fmt: skip
-    return said, {PROMPT: whole.flatten(1).detach().cpu().contiguous()}
-
-
-def _read_prefix(
-    said: Mapping[str, Any], tensors: Mapping[str, Tensor], shape: TransformerConfig, family: Family
-) -> Adapter:
-    if said.get("prefix_projection"):
-        raise UserError("adapter_config.json has prefix_projection=True, which is not honoured here")
-    if set(tensors) != {PROMPT}:
-        raise UserError(f"the adapter holds {', '.join(sorted(tensors))[:200]}; a prefix is {PROMPT} alone")
-    size = (shape.layers, 2, shape.kv_heads, shape.head_dim)
-    rows = tensors[PROMPT]
-    if rows.ndim != 2 or rows.shape[1] != math.prod(size):
-        raise UserError(f"{PROMPT} has shape {list(rows.shape)}, and this base wants {math.prod(size)} columns: the "
-                        "adapter was made for another one")  # fmt: skip
-    config = Prefix(len(rows))
-    adapter = Adapter(config, halves(shape, ("attention",), "past"), family, prefix.maker(config, shape, 0))
-    sites: list[Any] = list(adapter.sites)
-    with torch.no_grad():
-        for site, (keys, values) in zip(sites, rows.unflatten(1, size).permute(1, 2, 0, 3, 4), strict=True):
-            site.keys.copy_(keys)
-            site.values.copy_(values)
     return adapter.eval()
 
 

@@ -9,18 +9,15 @@ depends on distances alone, so here the text stays where it is and the prefix's 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jielong.base.errors import UserError
 from jielong.nets import ops, rope
 from jielong.nets.adapters.config import Prefix
 from jielong.nets.adapters.targets import Target
-from jielong.nets.block import causal_bias
+from jielong.nets.block import Scene, with_past
 from jielong.nets.config import Layer, TransformerConfig
 
 STAYS = ("none", "linear", "ntk", "yarn", "llama3")  # rotations that do not depend on the text's length
@@ -37,23 +34,17 @@ class PrefixSite(nn.Module):
         size = (config.virtual, shape.kv_heads, shape.head_dim)
         self.keys = nn.Parameter(torch.empty(size).normal_(0.0, SMALL, generator=generator))
         self.values = nn.Parameter(torch.empty(size).normal_(0.0, SMALL, generator=generator))
-        self.register_buffer("turn", _back(layer, shape, config.virtual), persistent=False)
+        self.register_buffer("turn", backwards(layer, shape, config.virtual), persistent=False)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, scene: Any) -> tuple[Tensor, Tensor, Any]:
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, scene: Scene) -> tuple[Tensor, Tensor, Scene]:
         """Keys and values (B, K, S, C) with the prefix before them, and a scene whose mask shows it to everybody."""
-        rows = len(k)
         keys, values = (p.transpose(0, 1)[None].to(k.dtype) for p in (self.keys, self.values))
         if self.turn is not None:
             keys = ops.rotate(keys, self.turn)
-        bias = scene.bias
-        if bias is None:
-            bias = causal_bias(q.shape[2], k.shape[2], q.dtype, q.device)
-        k = torch.cat([keys.expand(rows, -1, -1, -1), k], 2)
-        v = torch.cat([values.expand(rows, -1, -1, -1), v], 2)
-        return k, v, replace(scene, bias=F.pad(bias, (len(self.keys), 0)))
+        return with_past(keys, values, q, k, v, scene)
 
 
-def _back(layer: Layer, shape: TransformerConfig, tokens: int) -> Tensor | None:
+def backwards(layer: Layer, shape: TransformerConfig, tokens: int) -> Tensor | None:
     """The rotation by `-tokens`, (2, 1, 1, half): without yarn's factor, which only what is read has."""
     if shape.position != "rope" or layer.rope is None:
         return None

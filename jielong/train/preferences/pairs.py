@@ -21,6 +21,7 @@ from jielong.base import noise
 from jielong.data.pack import IGNORED, Batch
 from jielong.data.tokens import Tokens
 from jielong.nets import ops
+from jielong.nets.adapters.attach import off
 from jielong.nets.transformer import Transformer
 from jielong.train.compiled import plainly
 from jielong.train.next_token import stream
@@ -90,28 +91,42 @@ def lay(documents: Sequence[Document], examples: Numbers, last: bool = False) ->
 
 def log_probs(model: Transformer, laid: Laid, dtype: torch.dtype = torch.float32) -> Told:
     """Of every answer, in the order in which they were given. Gradients flow through `sums`."""
-    device = model.device
-    at, owner = (torch.from_numpy(a).to(device) for a in (laid.at, laid.owner))
-    hidden = stream(model, laid.batch, dtype).flatten(0, 1)[at]
-    targets = torch.from_numpy(laid.batch.targets).to(device).flatten()[at]
-    found = [_slice(model, hidden[i : i + SLICE], targets[i : i + SLICE], len(hidden) > SLICE)
-             for i in range(0, len(hidden), SLICE)]  # fmt: skip
-    each, entropy = (torch.cat(parts) for parts in zip(*found))
+    each, entropy = by_token(model, laid, dtype)
+    owner = torch.from_numpy(laid.owner).to(each.device)
     zeros = each.new_zeros(laid.count)
     lengths = zeros.index_add(0, owner, torch.ones_like(entropy))
     return Told(zeros.index_add(0, owner, each), lengths, zeros.index_add(0, owner, entropy) / lengths)
 
 
-def _slice(model: Transformer, hidden: Tensor, targets: Tensor, forget: bool) -> tuple[Tensor, Tensor]:
+def by_token(
+    model: Transformer, laid: Laid, dtype: torch.dtype = torch.float32, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """ln p of each target and the entropy of the law there, (N,) in the order of `laid.at`. `temperature`: of the law
+    softmax(logits / temperature). Gradients flow through the first."""
+    device = model.device
+    at = torch.from_numpy(laid.at).to(device)
+    hidden = stream(model, laid.batch, dtype).flatten(0, 1)[at]
+    targets = torch.from_numpy(laid.batch.targets).to(device).flatten()[at]
+    found = [_slice(model, hidden[i : i + SLICE], targets[i : i + SLICE], temperature, len(hidden) > SLICE)
+             for i in range(0, len(hidden), SLICE)]  # fmt: skip
+    each, entropy = (torch.cat(parts) for parts in zip(*found))
+    return each, entropy
+
+
+def _slice(
+    model: Transformer, hidden: Tensor, targets: Tensor, temperature: float, forget: bool
+) -> tuple[Tensor, Tensor]:
+    given = (model, hidden, targets, temperature)
     if forget and torch.is_grad_enabled():  # logits of several slices are never in memory together
-        found: tuple[Tensor, Tensor] = checkpoint(_chosen, model, hidden, targets, use_reentrant=False)
+        found: tuple[Tensor, Tensor] = checkpoint(_chosen, *given, use_reentrant=False)
         return found
-    return _chosen(model, hidden, targets)
+    return _chosen(*given)
 
 
-def _chosen(model: Transformer, hidden_ND: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor]:
+def _chosen(model: Transformer, hidden_ND: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """ln p of each target, and the entropy of each place's law (without gradients)."""
-    laws = logits(model, hidden_ND).log_softmax(-1)
+    z = logits(model, hidden_ND)
+    laws = (z if temperature == 1.0 else z / temperature).log_softmax(-1)
     with torch.no_grad():
         entropy = -(laws.exp() * laws).sum(-1)
     return laws.gather(1, targets_N[:, None]).squeeze(1), entropy
@@ -170,7 +185,8 @@ class Deck:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A model that stays as it is. What it says of each answer is computed once and kept, 8 bytes an answer.
+    """A model that stays as it is, without an adapter that it wears. What it says of each answer is computed once and
+    kept, 8 bytes an answer.
 
     It reads answers in the company in which the first epoch deals them, `batch` examples at a time, whenever they are
     first asked for: so a resumed run has the same numbers as one that was never interrupted.
@@ -193,8 +209,13 @@ class Reference:
                 self._read(self.deck.deal(first, min(self.batch, len(self.deck) - first)))
         return torch.stack([self.kept[i] for i in examples.tolist()], dim=1).flatten()
 
+    def told(self, laid: Laid) -> Told:
+        """What it says of any answers."""
+        with off(self.model):
+            return told_by(self.model, laid, self.dtype)
+
     def _read(self, examples: Numbers) -> None:
-        told = told_by(self.model, self.deck.lay(examples), self.dtype)
+        told = self.told(self.deck.lay(examples))
         for i, sums in zip(examples.tolist(), told.sums.unflatten(0, (self.deck.each, -1)).unbind(1)):
             self.kept[i] = sums
 
@@ -206,11 +227,14 @@ def told_by(model: Transformer, laid: Laid, dtype: torch.dtype) -> Told:
 
 
 def divergence(model: Transformer, reference: Transformer, laid: Laid, dtype: torch.dtype) -> tuple[float, int]:
-    """Summed KL(model || reference) in nats of the laws at all places of the answers, and the number of places."""
+    """Summed KL(model || reference) in nats of the laws at all places of the answers, and the number of places. The
+    reference may be the model itself, then without the adapter that it wears."""
     total = 0.0
     with torch.no_grad(), plainly(model), plainly(reference):
         at = torch.from_numpy(laid.at).to(model.device)
-        streams = [stream(m, laid.batch, dtype).flatten(0, 1)[at] for m in (model, reference)]
+        streams = [stream(model, laid.batch, dtype).flatten(0, 1)[at]]
+        with off(reference):
+            streams.append(stream(reference, laid.batch, dtype).flatten(0, 1)[at])
         for i in range(0, len(at), SLICE):
             p, q = (logits(m, s[i : i + SLICE]).log_softmax(-1) for m, s in zip((model, reference), streams))
             total += float((p.exp() * (p - q)).sum(dtype=torch.float64))

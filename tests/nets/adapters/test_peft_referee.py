@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from jielong.base.errors import UserError
-from jielong.nets import checkpoint
+from jielong.nets import checkpoint, reward
 from jielong.nets.adapters import attach as on
-from jielong.nets.adapters.config import Ia3, Lora
+from jielong.nets.adapters.config import Ia3, Lora, Prefix, SoftPrompt
 from jielong.nets.adapters.folder import upon, with_adapter
 from jielong.units import bpe
 from jielong.units.codec import Tokenizer
@@ -154,6 +154,61 @@ def test_prefixes(name: str, codec: Tokenizer, tmp_path: Path) -> None:
     upon(loaded).save(tmp_path / "again", on.detach(loaded.model), codec)
     again = peft.PeftModel.from_pretrained(base(name, tmp_path / "other", codec), tmp_path / "again").eval()
     torch.testing.assert_close(theirs_of(again), wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+def test_soft_prompts(name: str, codec: Tokenizer, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    model = base(name, tmp_path / "base", codec)
+    plain = theirs_of(model)
+    torch.manual_seed(1)
+    config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)
+    adapted = peft.get_peft_model(model, config).eval()
+    wanted = theirs_of(adapted)[:, 5:]
+    assert (wanted - plain).abs().max() > 0.01
+    adapted.save_pretrained(tmp_path / "adapter")
+    loaded = with_adapter(checkpoint.load(tmp_path / "base"), tmp_path / "adapter")
+    torch.testing.assert_close(ours_of(loaded.model), wanted, rtol=1e-5, atol=1e-5)
+    upon(loaded).save(tmp_path / "again", on.detach(loaded.model), codec)
+    again = peft.PeftModel.from_pretrained(base(name, tmp_path / "other", codec), tmp_path / "again").eval()
+    torch.testing.assert_close(theirs_of(again)[:, 5:], wanted, rtol=1e-5, atol=1e-5)
+    with pytest.raises(UserError, match="positions of the kind learned"):
+        base("gpt2", tmp_path / "gpt2", codec)
+        with_adapter(checkpoint.load(tmp_path / "gpt2"), tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("way", [Lora(rank=3), Ia3(), Prefix(4), SoftPrompt(4)])
+def test_reward_models(way: Any, codec: Tokenizer, tmp_path: Path) -> None:
+    """An adapter with a head of two names: PEFT's model for sequence classification gives the same two numbers, and an
+    adapter that it wrote is read here."""
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    base("qwen3", tmp_path / "base", codec)
+    loaded = checkpoint.load(tmp_path / "base")
+    adapter = on.fresh(loaded.model, way, upon(loaded).family)
+    adapter.judges(("helpful", "safe"), torch.zeros(2, loaded.config.dim))
+    on.attach(loaded.model, shaken(adapter))
+    judge = reward.RewardModel(loaded.model, adapter.heads, adapter.head)
+    with torch.no_grad():
+        wanted = judge(loaded.model.hidden(IDS.clamp(min=1))[:, -1])
+    told = {"model": str(tmp_path / "base")}
+    upon(loaded).save(tmp_path / "adapter", adapter, codec, told)
+
+    def theirs(folder: Path) -> Any:
+        body = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "base", num_labels=2)
+        body.config.pad_token_id = 0
+        return peft.PeftModel.from_pretrained(body, folder).eval()
+
+    model = theirs(tmp_path / "adapter")
+    with torch.no_grad():
+        torch.testing.assert_close(model(IDS.clamp(min=1)).logits, wanted, rtol=1e-5, atol=1e-5)
+    back = reward.load(tmp_path / "adapter")
+    assert back.model.heads == ("helpful", "safe")
+    with torch.no_grad():
+        torch.testing.assert_close(back.model(back.model.body.hidden(IDS.clamp(min=1))[:, -1]), wanted, rtol=1e-6, atol=1e-6)
+    model.save_pretrained(tmp_path / "again")
+    other = checkpoint.load(tmp_path / "base")
+    found = upon(other).load(tmp_path / "again").model
+    assert found.heads == ("0", "1") and torch.equal(found.head, adapter.head)
 
 
 def test_what_is_not_honoured_is_refused(codec: Tokenizer, tmp_path: Path) -> None:
