@@ -20,7 +20,7 @@ MEGABYTE = 1 << 20
 def serve(
     model: Path = MODEL,
     *,
-    adapter: Path | None = None,
+    adapter: tuple[str, ...] = (),
     host: str = "127.0.0.1",
     port: int = 8000,
     name: str = "",
@@ -44,7 +44,9 @@ def serve(
     model
         A checkpoint folder or a run.
     adapter
-        The folder of an adapter that was trained on this model, here or with PEFT: its run, or its checkpoint.
+        The folder of an adapter that was trained on this model, here or with PEFT: its run, or its checkpoint. One
+        alone is written into the model. NAME=FOLDER, as often as wanted, leaves the model as it is and lets each
+        request choose: its "model" is MODEL:NAME, or NAME.
     host
         The address to listen on. Beyond this machine an API key is needed.
     port
@@ -80,19 +82,36 @@ def serve(
     if min(rate, grace) < 0 or min(body, seconds) <= 0 or streams < 1:
         raise UserError("--rate and --grace are 0 or more; --body, --seconds and --streams more than 0")
     talk = common.talk()
+    alone, several = told(adapter)
     listener = listen(host, port)
     limits = Limits(body=int(body * MEGABYTE), seconds=seconds, rate=rate)
     talk.say(f"reading {model}")
     service = open_service(model, name=name, device=pick(device), mode=mode, streams=streams, limits=limits,
-                           drafting=guessing.drafting, adapter=adapter)  # fmt: skip
+                           drafting=guessing.drafting, adapter=alone, adapters=several)  # fmt: skip
 
     def ready(url: str) -> None:
+        if service.adapters:
+            talk.say(f"with adapters: {', '.join(map(service.called, service.adapters))}")
         talk.say(f"{service.name} at {url}/v1 ({mode}; a page to try it at {url}/); Ctrl-C stops")
         talk.next_command(f"curl {url}/v1/models" + (f' -H "Authorization: Bearer ${KEY}"' if key else ""))
 
     log_to(talk)
     run(service, listener, key=key, grace=grace, ready=ready)
     talk.document({"model": service.name, "stats": service.engine.stats()})
+
+
+def told(adapters: tuple[str, ...]) -> tuple[str | None, dict[str, str]]:
+    """What --adapter says: the folder of one to write into the model, or folders by name. UserError for both."""
+    from jielong.base.errors import UserError
+
+    bare = [each for each in adapters if "=" not in each or Path(each).exists()]
+    named = [(name, folder) for name, _, folder in (each.partition("=") for each in adapters if each not in bare)]
+    if bare and len(adapters) > 1:
+        raise UserError(f"--adapter {bare[0]}: several adapters need names, --adapter NAME=FOLDER for each")
+    twice = [name for i, (name, _) in enumerate(named) if name in dict(named[:i])]
+    if twice:
+        raise UserError(f"--adapter {twice[0]}=...: two adapters have that name")
+    return (bare[0] if bare else None), dict(named)
 
 
 def log_to(talk: Talk) -> None:

@@ -2,7 +2,9 @@
 
 A page is free, owned (by one text or shared by several), or kept: nobody's, but its content is known and may be
 wanted again, until room is needed and the page longest unused goes. Content is known by a trie: a full page's key
-is (the serial of the page before it, its tokens), so equal keys are equal beginnings, not equal hashes.
+is (the serial of the page before it, its tokens), so equal keys are equal beginnings, not equal hashes. Before the
+first page stands 0, or a negative number of the adapter under which it was read: what one has written, another does
+not find.
 """
 
 from __future__ import annotations
@@ -88,10 +90,11 @@ class Blocks:
         self.serials[page], self.pages[key], self.keys[page] = self.last_serial, page, key
         return self.last_serial
 
-    def find(self, text: Sequence[int]) -> tuple[list[int], int]:
-        """The pages that hold the longest known beginning of a text, one token left over; and their last serial."""
+    def find(self, text: Sequence[int], root: int = 0) -> tuple[list[int], int]:
+        """The pages that hold the longest known beginning of a text, one token left over; and their last serial.
+        `root`: what stands before the first."""
         found: list[int] = []
-        parent = 0
+        parent = root
         for start in range(0, len(text) - self.size, self.size):
             page = self.pages.get((parent, tuple(text[start : start + self.size])))
             if page is None:

@@ -14,6 +14,7 @@ proves it on this machine or refuses. `fast` promises the law, not the bits.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -26,9 +27,11 @@ from jielong.infer.choose import Chooser, Rules, Token
 from jielong.infer.feeding import Feeding
 from jielong.infer.pieces import Pieces
 from jielong.infer.request import NOBODY, Request
-from jielong.infer.runner import CACHE_BYTES, Runner, context_of, has_cache, pages_for, runner
+from jielong.infer.runner import CACHE_BYTES, NONE, Runner, context_of, has_cache, pages_for, runner
 from jielong.infer.sample import log_law
 from jielong.infer.schedule import Row, Scheduler
+from jielong.nets.adapters.adapter import Adapter
+from jielong.nets.adapters.thin import fingerprint
 from jielong.nets.pages import SIZE, page_bytes
 
 if TYPE_CHECKING:
@@ -44,13 +47,14 @@ class Core:
     `source` takes the place of the seeds; `tap` is handed to the model. `sinks`: a text that fills the context runs on,
     keeping its first `sinks` tokens (rounded up to pages) and the latest (StreamingLLM, Xiao et al. 2024): a quarter of
     the rest is let go, and what stays is turned back to earlier positions. `drafting`: who guesses ahead, and how
-    guesses are verified; the law of the texts stays what it is.
+    guesses are verified; the law of the texts stays what it is. `adapters`: not attached, by the names that requests
+    give; rows of one step may have different ones (LoRA and its kin, IA3, BitFit: `nets/adapters/thin.py`).
     """
 
     def __init__(self, model: Any, pieces: Pieces | None = None, *, mode: Mode = "fast", streams: int = 32,
                  memory: int = CACHE_BYTES, chunk: int = 512, length: int | None = None, bits: int = 32,
                  source: noise.Source | None = None, tap: Any = None, sinks: int | None = None,
-                 drafting: Drafting | None = None) -> None:  # fmt: skip
+                 drafting: Drafting | None = None, adapters: Mapping[str, Adapter] = NONE) -> None:  # fmt: skip
         if mode not in ("fast", "exact"):
             raise UserError(f"mode is {mode!r}: give fast or exact")
         if min(streams, chunk) < 1:
@@ -60,7 +64,8 @@ class Core:
         count = streams * pages_for(longest) + 1
         if has_cache(model):
             count = min(count, max(2, memory // page_bytes(model.config, bits)))
-        self.runner: Runner = runner(model, count, exact=mode == "exact", tap=tap, bits=bits)
+        self.runner: Runner = runner(model, count, exact=mode == "exact", tap=tap, bits=bits, adapters=adapters)
+        self.roots, self.layouts = _roots(adapters), _layouts(adapters)
         if not self.runner.keeps:
             count, chunk = streams * pages_for(1 << 20) + 1, 1 << 30
         self.rules = Rules(pieces, source)
@@ -98,7 +103,7 @@ class Core:
         """A text to write, from the next step on; `number` is what a tap and a source call it. UserError when it
         cannot be served."""
         limit = self.check(request)
-        row = Row(self.submitted if number is None else number, request, limit)
+        row = Row(self.submitted if number is None else number, request, limit, root=self.roots[request.adapter])
         if request.echo:
             row.report = ([], [])
         self.submitted += 1
@@ -112,6 +117,9 @@ class Core:
     def check(self, request: Request) -> int:
         """The most tokens that this request can have. UserError when it cannot be served."""
         prompt = request.prompt
+        if request.adapter not in self.roots:
+            names = ", ".join(name for name in self.roots if name) or "none"
+            raise UserError(f"no adapter {request.adapter[:100]!r} here; there are: {names}")
         if not prompt:
             raise UserError("the prompt is empty: give the model at least one token to go on from")
         if min(prompt) < 0 or (self.vocab is not None and max(prompt) >= self.vocab):
@@ -241,6 +249,24 @@ class Core:
         row.table[first:] = moved
         row.dropped += gone * SIZE
         self.runner.turn(moved, gone * SIZE)
+
+
+def _roots(adapters: Mapping[str, Adapter]) -> dict[str, int]:
+    """What stands before the first page of each one's texts, by name: adapters that do the same share theirs."""
+    if "" in adapters:
+        raise UserError("an adapter needs a name: \"\" is the base alone")
+    prints = {name: fingerprint(adapter) for name, adapter in adapters.items()}
+    numbers = {each: -number for number, each in enumerate(dict.fromkeys(prints.values()), 1)}
+    return {"": 0, **{name: numbers[each] for name, each in prints.items()}}
+
+
+def _layouts(adapters: Mapping[str, Adapter]) -> list[str]:
+    """The base, and one adapter of each layout: of those with the same, one proves as much as all."""
+    shapes: dict[str, str] = {}
+    for name, adapter in adapters.items():
+        shape = [tuple(p.shape) for p in adapter.parameters()]
+        shapes.setdefault(repr((type(adapter.config).__name__, adapter.targets, shape)), name)
+    return ["", *shapes.values()]
 
 
 def _note(row: Row, logits_TV: Tensor, coming: list[int]) -> None:

@@ -15,7 +15,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,13 +27,15 @@ from jielong.infer.core import Core
 from jielong.infer.generate import Generated, Record
 from jielong.infer.pieces import Pieces, TextStream
 from jielong.infer.request import Piece, Request
-from jielong.infer.runner import CACHE_BYTES
+from jielong.infer.runner import CACHE_BYTES, NONE
+from jielong.infer.sampling import Sampling
 from jielong.infer.schedule import Row
 
 if TYPE_CHECKING:
     import numpy as np
 
     from jielong.infer.draft.drafting import Drafting
+    from jielong.nets.adapters.adapter import Adapter
     from jielong.units.codec import Tokenizer
 
 POLL = 0.05  # seconds between looks whether the interpreter is ending
@@ -113,11 +115,12 @@ class Engine:
 
     def __init__(self, model: Any, codec: Tokenizer, *, mode: Literal["fast", "exact"] = "fast", streams: int = 32,
                  memory: int = CACHE_BYTES, chunk: int = 512, bits: int = 32, sinks: int | None = None,
-                 pieces: Pieces | None = None, drafting: Drafting | None = None) -> None:  # fmt: skip
+                 pieces: Pieces | None = None, drafting: Drafting | None = None,
+                 adapters: Mapping[str, Adapter] = NONE) -> None:  # fmt: skip
         self.model, self.codec, self.mode = model, codec, mode
         self.pieces = pieces or Pieces(codec)
         self.core = Core(model, self.pieces, mode=mode, streams=streams, memory=memory, chunk=chunk, bits=bits,
-                         sinks=sinks, drafting=drafting)  # fmt: skip
+                         sinks=sinks, drafting=drafting, adapters=adapters)  # fmt: skip
         self.lock = threading.Lock()  # one forward pass at a time: two would only slow each other
         self.inbox: deque[tuple[str, _Text | None]] = deque()
         self.wake = threading.Condition()
@@ -167,10 +170,16 @@ class Engine:
             if text.record.reason == "cancelled":
                 self._put("cancel", text)
 
-    async def score(self, ids: tuple[int, ...], start: int) -> list[float]:
+    async def score(self, ids: tuple[int, ...], start: int, adapter: str = "") -> list[float]:
         """Log-probabilities (natural) of ids[start:], each given all before it; `start` is 1 or more."""
         from jielong.infer.score import score
 
+        if adapter:  # as a prompt that is echoed, after which nothing is written
+            if start < 1:
+                raise UserError("scoring starts at the second token or later: give a prompt of at least one token")
+            asked = Request(ids, Sampling(max_tokens=0), echo=True, adapter=adapter)
+            pieces = [piece async for piece in self.stream(asked)]
+            return [p for p in pieces[0].prompt_logprobs[start:] if p is not None]
         return (await self._aside(lambda: score(self.model, [ids], [start])))[0].tolist()
 
     async def embed(self, texts: Sequence[tuple[int, ...]]) -> np.ndarray:

@@ -48,7 +48,7 @@ class Feeding:
         ready: list[tuple[Row, int]] = []
         echoed: list[tuple[Row, int, int]] = []
         order: list[tuple[Row, int]] = []
-        start = 0
+        known, adapters, start = self.runner.adapters, list[int](), 0
         for width, rows in sorted(widths.items()):
             dummy = self.runner.tiled and len(work) == 1 and width == 1  # one row alone is multiplied otherwise
             ids = [id for row in rows for id in row.text[row.read : row.read + width]]
@@ -62,6 +62,8 @@ class Feeding:
             parts.append(np.stack([ids, positions, slots]))
             flat = torch.from_numpy(table).view(-1).to(self.runner.device)
             groups.append(Group(start, len(rows) + dummy, width, flat, tuple(row.number for row in rows)))
+            if known:
+                adapters += [n for row in rows for n in [known.get(row.request.adapter, 0)] * width] + [0] * dummy
             order += [(row, start + i * width) for i, row in enumerate(rows)]
             for i, row in enumerate(rows):
                 last, whole = start + (i + 1) * width - 1, len(row.text) - row.read == width
@@ -77,7 +79,9 @@ class Feeding:
         ids_N, positions_N, slots_N = torch.from_numpy(parts[0] if len(parts) == 1 else np.hstack(parts)).to(device)
         wanted_R = torch.tensor(wanted, dtype=torch.long, device=device)
         texts = () if self.runner.keeps else tuple(row.text for width in sorted(widths) for row in widths[width])
-        return Due(Feed(ids_N, positions_N, slots_N, tuple(groups), wanted_R, texts), ready, echoed, order)
+        adapters_N = torch.tensor(adapters) if any(adapters) else None
+        feed = Feed(ids_N, positions_N, slots_N, tuple(groups), wanted_R, texts, adapters=adapters_N)
+        return Due(feed, ready, echoed, order)
 
     def _table(self, rows: list[Row], dummy: bool = False) -> np.ndarray:
         """The rows' tables below each other, filled up with page 0."""

@@ -44,7 +44,8 @@ class Request:
     `index` is the number of the draw: its noise is addressed by (seed, index, position), so draw i is the same
     however many are asked for. `echo` also reports log-probabilities of the prompt's own tokens. Slots are shared
     among `client`s; `key` is for logs and metrics only. `draft`: which of the engine's drafters may guess ahead for
-    this text, by its name, or "none"; None: all. `guess`: at most so many tokens a step.
+    this text, by its name, or "none"; None: all. `guess`: at most so many tokens a step. `adapter`: which of the
+    engine's adapters writes, by its name; "": the base alone.
     """
 
     prompt: tuple[int, ...]
@@ -56,6 +57,7 @@ class Request:
     key: str = ""
     draft: str | None = None
     guess: int | None = None
+    adapter: str = ""
 
 
 @dataclass(frozen=True, slots=True)

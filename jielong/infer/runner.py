@@ -10,7 +10,8 @@ pass, and an inference tensor among them would make a later training step fail.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,21 +20,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jielong.base.errors import UserError
+from jielong.nets.adapters.adapter import Adapter
 from jielong.nets.adapters.attach import loose
 from jielong.nets.decoder import Decoder, Feed, Group
-from jielong.nets.layout import refuses
+from jielong.nets.layout import changed, refuses
 from jielong.nets.native import decoder as native
 from jielong.nets.pages import SIZE, Pages
 
 CACHE_BYTES = 2 << 30
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Runner(Protocol):
     """What the engine needs of a model. `keeps`: what was read need not be read again. `tiled`: tables must come in
-    whole tiles of positions, and two rows or more."""
+    whole tiles of positions, and two rows or more. `adapters`: what a feed calls each of those that it knows."""
 
     keeps: bool
     tiled: bool
+    adapters: Mapping[str, int]
     device: torch.device
 
     def step(self, feed: Feed) -> Tensor:
@@ -61,9 +65,16 @@ class Runner(Protocol):
         ...
 
 
-def runner(model: Any, pages: int, *, exact: bool = False, tap: Any = None, bits: int = 32) -> Runner:
-    """The fitting runner, with a cache of so many pages (`bits` 8: in int8)."""
+def runner(
+    model: Any, pages: int, *, exact: bool = False, tap: Any = None, bits: int = 32,
+    adapters: Mapping[str, Adapter] = NONE,
+) -> Runner:
+    """The fitting runner, with a cache of so many pages (`bits` 8: in int8). `adapters`: not attached, by name;
+    UserError where each row of a batch cannot have its own."""
     device, dtype = home(model)
+    if adapters and not (has_cache(model) and device.type == "cpu" and dtype == torch.float32 and tap is None):
+        raise UserError("several adapters beside one model are for a float32 Transformer on a CPU, without taps: merge "
+                        "one (--adapter FOLDER without a name), or take --device cpu")  # fmt: skip
     if not has_cache(model):
         if exact:
             raise UserError("exact mode needs a Transformer: this model reads its text anew, use mode fast")
@@ -71,11 +82,14 @@ def runner(model: Any, pages: int, *, exact: bool = False, tap: Any = None, bits
     reason = refuses(model.config)
     if reason:
         raise UserError(f"this model does not write text: it has {reason}")
-    fast = device.type == "cpu" and dtype == torch.float32 and tap is None and not loose(model)
+    if adapters and (loose(model) or changed(model)):
+        raise UserError("an adapter is attached to the model already: merge it or detach it before others stand beside")
+    plain = not loose(model) and not changed(model)
+    fast = device.type == "cpu" and dtype == torch.float32 and tap is None and plain
     if exact and not (fast and bits == 32):
         raise UserError("exact mode is float32 on a CPU, without taps and with a cache of 32 bits: use mode fast")
     cache = Pages(model.config, pages, dtype, device, bits)
-    return Written(model, cache, exact) if fast else Plain(model, cache, tap)
+    return Written(model, cache, exact, adapters) if fast else Plain(model, cache, tap)
 
 
 def has_cache(model: Any) -> bool:
@@ -102,6 +116,7 @@ class Paged:
 
     keeps = True
     tiled = False
+    adapters: Mapping[str, int] = NONE
 
     def __init__(self, pages: Pages) -> None:
         self.pages = pages
@@ -123,10 +138,12 @@ class Paged:
 class Written(Paged):
     """The decoder written out: in C++ where there is a compiler, else call by call."""
 
-    def __init__(self, model: Any, pages: Pages, exact: bool) -> None:
+    def __init__(self, model: Any, pages: Pages, exact: bool, adapters: Mapping[str, Adapter] = NONE) -> None:
         super().__init__(pages)
-        compiled = native.decoder(model, 8 if pages.scales else 32)
-        self.decoder = compiled or Decoder(model, exact)
+        beside = list(adapters.values())
+        compiled = native.decoder(model, 8 if pages.scales else 32, beside)
+        self.decoder = compiled or Decoder(model, exact, beside)
+        self.adapters = {name: number for number, name in enumerate(adapters, 1)}
         self.tiled = exact and compiled is None
 
     def step(self, feed: Feed) -> Tensor:
@@ -211,6 +228,7 @@ class Recompute:
     """A model without a cache: the whole text is read again for every token."""
 
     keeps = tiled = False
+    adapters: Mapping[str, int] = NONE
 
     def __init__(self, model: Any, tap: Any = None) -> None:
         self.model, self.tap = model, tap

@@ -37,6 +37,7 @@ class Row:
     report: Any = None  # log-probabilities of the prompt, while it is echoed
     guesses: int = 0  # tokens at the end of the text that only a draft holds for likely: a step verifies them
     trunk: Row | None = None  # of a branch, which holds another draft for one step: the row that it is a branch of
+    root: int = 0  # whose pages it can share: 0 of the base, negative of an adapter
 
     def __post_init__(self) -> None:
         self.text = list(self.request.prompt)
@@ -164,7 +165,7 @@ class Scheduler:
             row
             for queue in self.waiting.values()
             for row in queue
-            if row.request.prompt == prompt and not row.written and not row.request.echo
+            if row.request.prompt == prompt and row.root == leader.root and not row.written and not row.request.echo
         ]
         for row in same:
             partial = len(prompt) % self.blocks.size
@@ -211,7 +212,7 @@ class Scheduler:
 
     def _release(self, row: Row) -> None:
         self.blocks.drop(row.table)
-        row.table, row.read, row.named, row.serial, row.dropped = [], 0, 0, 0, 0
+        row.table, row.read, row.named, row.serial, row.dropped = [], 0, 0, row.root, 0
 
     def _next(self) -> Row | None:
         """The first waiting text of the client with the fewest running, and of these of the one served longest ago.
@@ -229,6 +230,8 @@ class Scheduler:
 
     def _shares(self, row: Row, other: Row) -> bool:
         """Whether `other` is reading a page that `row` begins with, or all of its prompt."""
+        if row.root != other.root:
+            return False
         prompt, read = other.request.prompt, other.read
         end = (read // self.blocks.size + 1) * self.blocks.size
         if end > len(prompt) or end >= len(row.text):
@@ -238,7 +241,7 @@ class Scheduler:
     def _admit(self, row: Row, budget: int) -> bool:
         """Start a waiting text if there are pages for its first chunk; beside others, for all of it and a page for
         each of them, so that it is not put off at once."""
-        pages, serial = ([], 0) if row.request.echo else self.blocks.find(row.text)
+        pages, serial = ([], row.root) if row.request.echo else self.blocks.find(row.text, row.root)
         known = len(pages) * self.blocks.size
         width = min(len(row.text) - known, budget, self._most - known)
         need = -(-(known + width) // self.blocks.size) - len(pages)

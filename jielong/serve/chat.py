@@ -41,14 +41,14 @@ async def chat(service: Service, call: HttpCall) -> Answer:
     """The endpoint."""
     body = parse(ChatRequest, call.body)
     body.check()
-    service.check_model(body.model)
+    service.adapter(body.model)
     made = await service.prepare(plan, service, body, call)
     if body.stream:
         wanted = body.stream_options is not None and body.stream_options.include_usage
         return chunks(service, made, wanted)
     written = await service.written(made.ask)
     return {
-        **head(service, "chat.completion"),
+        **head(service, made.ask, "chat.completion"),
         "choices": [choice(service, made, i, w) for i, w in enumerate(written)],
         "usage": usage(made.ask.prompts, written),
     }
@@ -69,7 +69,7 @@ def plan(service: Service, body: ChatRequest, call: HttpCall) -> Plan:
     if tools and not body.parallel_tool_calls:
         sampling = replace(sampling, stop=(*sampling.stop, CLOSE))
     ask = Ask((ids,), sampling, limit, body.n, rules, key=call.id, client=call.client,
-              draft=body.draft, guess=body.guess)  # fmt: skip
+              draft=body.draft, guess=body.guess, adapter=service.adapter(body.model))  # fmt: skip
     return Plan(ask, frozenset(t.name for t in tools), body.parallel_tool_calls, body.logprobs)
 
 
@@ -149,21 +149,21 @@ def content_logprobs(service: Service, piece: Piece) -> list[Any]:
     return chat_logprobs(service.codec, piece.ids[:n], piece.logprobs[:n], piece.top[:n])
 
 
-def head(service: Service, kind: str) -> dict[str, Any]:
+def head(service: Service, ask: Ask, kind: str) -> dict[str, Any]:
     """What begins every answer and every chunk."""
     return {
         "id": new_id("chatcmpl-"),
         "object": kind,
         "created": int(service.clock()),
-        "model": service.name,
-        "system_fingerprint": service.fingerprint,
+        "model": service.called(ask.adapter),
+        "system_fingerprint": service.print_of(ask.adapter),
         "service_tier": "default",
     }
 
 
 async def chunks(service: Service, made: Plan, with_usage: bool) -> AsyncGenerator[dict[str, Any], None]:
     """The answer piece by piece; with usage, one more chunk at the end that has no choices."""
-    base = head(service, "chat.completion.chunk")
+    base = head(service, made.ask, "chat.completion.chunk")
     texts = [Streamed(service, made) for _ in range(made.ask.n)]
     none = {"usage": None} if with_usage else {}
     async with aclosing(service.pieces(made.ask)) as coming:

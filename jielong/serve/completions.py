@@ -30,7 +30,7 @@ async def complete(service: Service, call: Call) -> Answer:
     """The endpoint."""
     body = parse(CompletionRequest, call.body)
     body.check()
-    service.check_model(body.model)
+    service.adapter(body.model)
     made = await service.prepare(plan, service, body, call)
     if body.stream:
         wanted = body.stream_options is not None and body.stream_options.include_usage
@@ -40,7 +40,7 @@ async def complete(service: Service, call: Call) -> Answer:
     for index, one in enumerate(written):
         text = Streamed(service, made, index)
         choices.append({"index": index, **text.choice(one.whole())})
-    return {**head(service), "choices": choices, "usage": usage(made.ask.prompts, written)}
+    return {**head(service, made.ask), "choices": choices, "usage": usage(made.ask.prompts, written)}
 
 
 def plan(service: Service, body: CompletionRequest, call: Call) -> Plan:
@@ -50,7 +50,7 @@ def plan(service: Service, body: CompletionRequest, call: Call) -> Plan:
     # The prompt's own numbers cost a pass over all its positions: only when they will be shown.
     scored = body.echo and body.logprobs is not None
     ask = Ask(prompts, sampling, body.max_tokens, body.n, echo=scored, key=call.id, client=call.client,
-              draft=body.draft, guess=body.guess)  # fmt: skip
+              draft=body.draft, guess=body.guess, adapter=service.adapter(body.model))  # fmt: skip
     given = body.prompt if isinstance(body.prompt[0], str) else None
     echoed = tuple(given) if given is not None else tuple(map(service.codec.decode, prompts))
     return Plan(ask, body.logprobs, echoed if body.echo else ("",) * len(prompts))
@@ -70,20 +70,20 @@ def prompt_ids(service: Service, one: Any, place: str) -> tuple[int, ...]:
     return service.check_prompt(tokens.prompt_ids(service.codec, one) if isinstance(one, str) else one, place)
 
 
-def head(service: Service) -> dict[str, Any]:
+def head(service: Service, ask: Ask) -> dict[str, Any]:
     """What begins every answer and every chunk."""
     return {
         "id": new_id("cmpl-"),
         "object": "text_completion",
         "created": int(service.clock()),
-        "model": service.name,
-        "system_fingerprint": service.fingerprint,
+        "model": service.called(ask.adapter),
+        "system_fingerprint": service.print_of(ask.adapter),
     }
 
 
 async def chunks(service: Service, made: Plan, with_usage: bool) -> AsyncGenerator[dict[str, Any], None]:
     """The answer piece by piece; with usage, one more chunk at the end that has no choices."""
-    base = head(service)
+    base = head(service, made.ask)
     count = len(made.ask.prompts) * made.ask.n
     texts = [Streamed(service, made, i) for i in range(count)]
     none = {"usage": None} if with_usage else {}

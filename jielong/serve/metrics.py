@@ -8,7 +8,7 @@ the server's own: nothing is global.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -35,6 +35,10 @@ COUNTERS = {
     "vllm:spec_decode_num_draft_tokens": ("Tokens that were guessed.", lambda s: sum(s.proposed)),
     "vllm:spec_decode_num_accepted_tokens": ("Guesses that stayed.", lambda s: sum(s.accepted)),
 }
+BY_ADAPTER = {  # vLLM has no such counters
+    "requests": "Texts asked of an adapter.", "prompt_tokens": "Tokens read for it.",
+    "generation_tokens": "Tokens written by it.",
+}  # fmt: skip
 BY_PLACE = "vllm:spec_decode_num_accepted_tokens_per_pos"
 
 
@@ -64,7 +68,10 @@ class Now(Collector):
 class Metrics:
     """The server's instruments. `event` is for the engine to call, from its own thread."""
 
-    def __init__(self, model: str, stats: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, model: str, stats: Callable[[], Any], adapters: Iterable[str] = (),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:  # fmt: skip
         self.clock = clock
         self.registry = CollectorRegistry(auto_describe=False)
         labels = (model, "0")
@@ -86,6 +93,9 @@ class Metrics:
         self.wrote = histogram("request_generation_tokens", "Tokens written.", TOKENS)
         self.prompt = counter("prompt_tokens", "Tokens read.").labels(*labels)
         self.generation = counter("generation_tokens", "Tokens written.").labels(*labels)
+        named = [Counter(f"jielong:adapter_{name}", what, (*LABELS, "adapter"), registry=self.registry)
+                 for name, what in BY_ADAPTER.items()]  # fmt: skip
+        self.adapters = {each: [counter.labels(*labels, each) for counter in named] for each in adapters}
         self.labels = labels
         self.arrived: dict[str, float] = {}  # texts that wait for their first step
         self.success = counter("request_success", "Texts finished, by reason.", ("finished_reason",))
@@ -99,9 +109,9 @@ class Metrics:
             if came is not None and event.kind == "start":
                 self.queued.observe(event.time - came)
 
-    def text(self, prompt: int) -> Text:
+    def text(self, prompt: int, adapter: str = "") -> Text:
         """A text of a prompt of so many tokens begins now."""
-        return Text(self, prompt)
+        return Text(self, prompt, adapter)
 
     def page(self) -> bytes:
         """The exposition, as Prometheus reads it."""
@@ -111,8 +121,11 @@ class Metrics:
 class Text:
     """The times of one text."""
 
-    def __init__(self, metrics: Metrics, prompt: int) -> None:
+    def __init__(self, metrics: Metrics, prompt: int, adapter: str = "") -> None:
         self.metrics, self.prompt, self.tokens = metrics, prompt, 0
+        self.own = metrics.adapters.get(adapter, [])  # requests, tokens read, tokens written
+        for counter in self.own[:1]:
+            counter.inc()
         self.began = self.last = self.at_first = metrics.clock()
 
     def piece(self, piece: Piece) -> None:
@@ -121,14 +134,16 @@ class Text:
         n = len(piece.ids)
         if n and not self.tokens:
             m.first.observe(now - self.began)
-            m.prompt.inc(self.prompt)
+            for counter in (m.prompt, *self.own[1:2]):
+                counter.inc(self.prompt)
             self.at_first = now
         elif n:
             for _ in range(n):
                 m.between.observe((now - self.last) / n)
         self.last = now if n else self.last
         self.tokens += n
-        m.generation.inc(n)
+        for counter in (m.generation, *self.own[2:]):
+            counter.inc(n)
         if piece.reason:
             self._end(now, piece.reason)
 

@@ -27,7 +27,7 @@ async def respond(service: Service, call: HttpCall) -> Answer:
     """The endpoint. A whole answer is what the last of its events holds."""
     body = parse(ResponseRequest, call.body)
     body.check()
-    service.check_model(body.model)
+    service.adapter(body.model)
     made = await service.prepare(chat.plan, service, as_chat(service, body), call)
     answer = Response(service, body, made)
     if body.stream:
@@ -43,7 +43,7 @@ def as_chat(service: Service, body: ResponseRequest) -> ChatRequest:
     form = body.text.format
     shown = "message.output_text.logprobs" in body.include or body.top_logprobs is not None
     return ChatRequest(
-        model=service.name,
+        model=body.model or service.name,
         messages=body.messages(),
         max_tokens=body.max_output_tokens,
         temperature=body.temperature,
@@ -96,7 +96,7 @@ class Response:
             "instructions": asked.instructions,
             "max_output_tokens": asked.max_output_tokens,
             "metadata": asked.metadata or {},
-            "model": self.service.name,
+            "model": self.service.called(self.made.ask.adapter),
             "output": [dict(item) for item in self.output],
             "parallel_tool_calls": asked.parallel_tool_calls,
             "previous_response_id": None,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from jielong.base.errors import UserError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from jielong.units.codec import Tokenizer
 
 T = TypeVar("T")
+NONE: Mapping[str, str] = MappingProxyType({})
 LEAST_SHARE = 1e-9  # top_p 0 means the most probable token, as at OpenAI
 
 
@@ -81,6 +83,7 @@ class Ask:
     client: str = ""
     draft: str | None = None
     guess: int | None = None
+    adapter: str = ""
 
 
 @dataclass
@@ -122,7 +125,7 @@ class Written:
 
 
 class Service:
-    """One model being served. `grammar` makes a processor of (kind, text): see `structure.py`."""
+    """One model being served, and beside it the engine's `adapters`: the fingerprint of each by its name."""
 
     def __init__(
         self,
@@ -134,12 +137,14 @@ class Service:
         width: int | None = None,
         fingerprint: str = "",
         limits: Limits = Limits(),
+        adapters: Mapping[str, str] = NONE,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.engine, self.codec, self.name, self.context, self.width = engine, codec, name, context, width
         self.fingerprint = f"fp_{fingerprint[:12]}" if fingerprint else None
+        self.adapters = adapters
         self.limits, self.clock, self.born = limits, clock, int(clock())
-        self.metrics = Metrics(name, engine.stats)
+        self.metrics = Metrics(name, engine.stats, adapters)
         engine.observe(self.metrics.event)
         self.busy = 0  # texts asked of the engine and not finished
 
@@ -152,10 +157,25 @@ class Service:
                 found[getattr(self.codec, name)] = None
         return tuple(found)
 
-    def check_model(self, name: str | None) -> None:
-        """ApiError 404 for a model that is not the one here."""
-        if name is not None and name != self.name:
-            raise ApiError(404, f"no model {name[:100]!r} here: there is {self.name!r}", "model", "model_not_found")
+    def adapter(self, name: str | None) -> str:
+        """The adapter that a request's `model` means: BASE:ADAPTER, or the adapter's name alone; "" for the base.
+        ApiError 404 for a model that is not here."""
+        if name is None or name == self.name:
+            return ""
+        found = name.removeprefix(f"{self.name}:")
+        if found not in self.adapters:
+            there = ", ".join(repr(self.called(each)) for each in ("", *self.adapters))
+            raise ApiError(404, f"no model {name[:100]!r} here: there is {there}", "model", "model_not_found")
+        return found
+
+    def called(self, adapter: str) -> str:
+        """What an answer names as its model."""
+        return f"{self.name}:{adapter}" if adapter else self.name
+
+    def print_of(self, adapter: str) -> str | None:
+        """The fingerprint of what has written."""
+        known = self.fingerprint is not None and adapter
+        return f"{self.fingerprint}_{self.adapters[adapter][:12]}" if known else self.fingerprint
 
     async def prepare(self, work: Callable[..., T], *args: Any) -> T:
         """Run `work` beside the loop: templates and grammars may be slow, and other requests go on."""
@@ -268,9 +288,9 @@ class Service:
     async def _run(self, ask: Ask, prompt: tuple[int, ...], index: int, number: int, out: asyncio.Queue[Any]) -> None:
         request = Request(
             prompt, ask.sampling, index, ask.processors, ask.echo, client=ask.client, key=f"{ask.key}-{number}",
-            draft=ask.draft, guess=ask.guess,
+            draft=ask.draft, guess=ask.guess, adapter=ask.adapter,
         )
-        times = self.metrics.text(len(prompt))
+        times = self.metrics.text(len(prompt), ask.adapter)
         async with aclosing(self.engine.stream(request)) as coming:  # type: ignore[type-var]
             async for piece in coming:
                 times.piece(piece)

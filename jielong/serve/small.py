@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 async def embeddings(service: Service, call: Call) -> dict[str, Any]:
     """POST /v1/embeddings: vectors of length 1, so that a product of two is their cosine."""
     body = parse(EmbeddingRequest, call.body)
-    service.check_model(body.model)
+    adapter = service.adapter(body.model)
+    if adapter:
+        raise refused("model", f"vectors are of the base alone: ask {service.name!r} for them")
     if body.dimensions is not None and body.dimensions != service.width:
         raise refused("dimensions", f"only the model's own width ({service.width}) is implemented")
 
@@ -56,21 +58,20 @@ def encoded(vector: np.ndarray, form: str) -> Any:
     return base64.b64encode(unit.tobytes()).decode() if form == "base64" else unit.tolist()
 
 
-def card(service: Service) -> dict[str, Any]:
-    """The model, as clients list it."""
-    facts = {"id": service.name, "object": "model", "created": service.born, "owned_by": "jielong"}
-    return {**facts, "max_model_len": service.context}
+def card(service: Service, adapter: str = "") -> dict[str, Any]:
+    """The model, or the model with an adapter, as clients list it."""
+    facts = {"id": service.called(adapter), "object": "model", "created": service.born, "owned_by": "jielong"}
+    return {**facts, "max_model_len": service.context, **({"parent": service.name} if adapter else {})}
 
 
 async def models(service: Service, call: Call) -> dict[str, Any]:
     """GET /v1/models"""
-    return {"object": "list", "data": [card(service)]}
+    return {"object": "list", "data": [card(service, each) for each in ("", *service.adapters)]}
 
 
 async def model(service: Service, call: Call) -> dict[str, Any]:
     """GET /v1/models/NAME"""
-    service.check_model(call.path["name"])
-    return card(service)
+    return card(service, service.adapter(call.path["name"]))
 
 
 async def tokenize(service: Service, call: Call) -> dict[str, Any]:
@@ -80,7 +81,7 @@ async def tokenize(service: Service, call: Call) -> dict[str, Any]:
     longer text a control token is text like any other.
     """
     body = parse(TokenizeRequest, call.body)
-    service.check_model(body.model)
+    service.adapter(body.model)
     if (body.prompt is None) == (body.messages is None):
         raise wrong("prompt", "give a prompt or messages, one of them")
     if body.messages is not None and not body.add_generation_prompt:
@@ -102,7 +103,7 @@ async def tokenize(service: Service, call: Call) -> dict[str, Any]:
 async def detokenize(service: Service, call: Call) -> dict[str, Any]:
     """POST /detokenize"""
     body = parse(DetokenizeRequest, call.body)
-    service.check_model(body.model)
+    service.adapter(body.model)
     return {"prompt": await service.prepare(service.codec.decode, body.tokens)}
 
 
