@@ -241,9 +241,9 @@ def _large(model: Transformer, tokens: int, rounds: int, talk: Talk) -> list[Row
     return rows
 
 
-def compete(field_: list[Contestant], rounds: int, name: str, talk: Talk) -> None:
+def compete(field_: list[Contestant], rounds: int, name: str, talk: Talk, bench: str = "infer") -> None:
     """A warm-up and `rounds` interleaved rounds, each begun by another contestant."""
-    with talk.progress(len(field_) * (rounds + 1), f"bench infer, {name}", "runs") as bar:
+    with talk.progress(len(field_) * (rounds + 1), f"bench {bench}, {name}", "runs") as bar:
         for number in range(-1, rounds):
             start = number % len(field_)
             for place, one in enumerate(field_[start:] + field_[:start]):

@@ -1,4 +1,4 @@
-"""`jielong bench train`, `infer` and `draft`: speed beside peers, and with guesses beside without, in one run."""
+"""`jielong bench train`, `infer`, `adapters` and `draft`: speed beside peers, with guesses and with many adapters."""
 
 from __future__ import annotations
 
@@ -110,6 +110,54 @@ def infer(
     talk.table(("model", "what", "value", "unit", "bar", "note"), list(bench.summary(result)))
     talk.document(loads(result.to_json()))
     talk.next_command("jielong lab report" if store else "jielong bench infer --store docs/results")
+
+
+def adapters(
+    *,
+    tokens: int = 64,
+    rounds: int = 5,
+    sizes: tuple[str, ...] = (),
+    number: int = 16,
+    rank: int = 8,
+    store: Path | None = None,
+    common: Common = Common(),
+) -> None:
+    """A batch whose rows have different adapters beside the same batch with one adapter, with none and with one merged.
+
+    Parameters
+    ----------
+    tokens
+        Tokens that each contestant writes in a round.
+    rounds
+        Interleaved rounds.
+    sizes
+        Of 1M, 4M and 15M parameters; 1M and 15M when none is named.
+    number
+        Adapters beside one base.
+    rank
+        Of each, at all matrices.
+    store
+        Keep the result in this folder, as docs/results, for `jielong lab report`.
+    """
+    import time
+
+    from jielong.base.errors import UserError
+    from jielong.base.plain import loads
+    from jielong.bench import adapters as bench
+    from jielong.bench.infer import SIZES
+
+    if min(rounds, tokens, number, rank) < 1:
+        raise UserError("--rounds, --tokens, --number and --rank are 1 or more")
+    unknown = [name for name in sizes if name not in SIZES]
+    if unknown:
+        raise UserError(f"--sizes {unknown[0]} is none of {', '.join(SIZES)}")
+    talk = common.talk()
+    began = time.monotonic()
+    result = bench.run(talk, rounds, tokens, sizes or ("1M", "15M"), rank=rank, adapters=number)
+    result = _stored(result, bench, began, store)
+    talk.table(("batch", "what", "value", "unit", "bar"), list(bench.summary(result)))
+    talk.document(loads(result.to_json()))
+    talk.next_command("jielong lab report" if store else "jielong bench adapters --store docs/results")
 
 
 def draft(

@@ -47,6 +47,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "serve": ("jielong.cli.serve:serve", "Serve a model behind OpenAI's API, with a page to try it."),
     "prove": ("jielong.cli.prove:prove", "Show that guessing ahead changes no text's probability."),
     "data world": ("jielong.cli.data:world", "Write a part of the built-in world to a file."),
+    "data prefer": ("jielong.cli.prefer:prefer", "Draw answers, have them judged, write preferences."),
     "lab list": ("jielong.cli.lab:list_", "The claims, and what was measured of each."),
     "lab run": ("jielong.cli.lab:run", "Measure claims."),
     "lab report": ("jielong.cli.lab:report", "Write the pages of claims and results."),
@@ -55,6 +56,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
         "Training tokens per second beside PyTorch and the HF Trainer.",
     ),
     "bench infer": ("jielong.cli.bench:infer", "Tokens written per second beside transformers and CTranslate2."),
+    "bench adapters": ("jielong.cli.bench:adapters", "Sixteen adapters in one batch beside one."),
     "bench draft": ("jielong.cli.bench:draft", "Guessing ahead beside writing token by token."),
 }
 GROUPS: Mapping[str, str] = {
