@@ -246,7 +246,7 @@ def _train(
                 shutil.rmtree(old)
 
     rate = matrix_rate(work, dtype)
-    read: Any = work.beside if work.adapted else work.model  # whose blocks run
+    read: Any = work.beside if work.adapted else getattr(work.model, "body", work.model)  # whose blocks run
     quicker = (work.beside is None or work.adapted) and pays(read, settings)
     if quicker:
         talk.say("the first step waits some ten seconds for the compiler")
