@@ -41,6 +41,11 @@ class Asked:
             return self.prompt[0]["content"]
         return plain(self.prompt)
 
+    @property
+    def shown(self) -> Side:
+        """As rewards see it: a text where the data holds a text, else messages."""
+        return self.question if self.as_text else self.prompt
+
 
 def read_asked(spec: str, text: bool = False) -> list[Asked]:
     """All prompts, those that are empty left out. `text`: they are plain text, not what a user says in a chat.

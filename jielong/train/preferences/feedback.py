@@ -17,7 +17,7 @@ from typing import Any
 
 from jielong.base.errors import UserError
 from jielong.train.preferences.asked import Asked
-from jielong.train.preferences.judge import Compared, Judged, compare, count, settled
+from jielong.train.preferences.judge import Compared, Judged, by_points, count, settled
 from jielong.train.preferences.rewarding import Reward, judged
 from jielong.world.text import Origin, Question
 from jielong.world.world import World
@@ -29,6 +29,7 @@ class RewardJudge:
 
     reward: Reward
     lock: Any = field(default_factory=threading.Lock, repr=False)  # a person's function may not bear two calls at once
+    compares: bool = False
 
     @property
     def name(self) -> str:
@@ -41,9 +42,8 @@ class RewardJudge:
         def work() -> Judged:
             columns = {name: [value] * len(answers) for name, value in asked.columns.items() if name not in TAKEN}
             with self.lock:
-                worths = judged(self.reward, [asked.prompt] * len(answers), list(answers), columns)
-            points = tuple(None if math.isnan(worth) else worth for worth in worths.tolist())
-            return Judged(points, compare(points))
+                worths = judged(self.reward, [asked.shown] * len(answers), list(answers), columns)
+            return by_points([None if math.isnan(worth) else worth for worth in worths.tolist()])
 
         return await asyncio.to_thread(work)
 
@@ -78,6 +78,7 @@ class WorldJudge:
     length_bias: float = 0.0
     seed: int = 0
     once: bool = False
+    compares: bool = True
 
     @property
     def name(self) -> str:

@@ -56,40 +56,55 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Of each answer its points (None: not judged), and every two compared."""
+    """Of each answer its points (None: not judged), and every two compared.
+
+    Of a judge who gives points: what it `said` of each answer, and why it `failed` ("" where it did not).
+    """
 
     points: tuple[float | None, ...]
     pairs: tuple[Compared, ...]
     said: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+
+    @property
+    def silences(self) -> int:
+        """How often the judge did not answer."""
+        return sum(why == "silent" for why in (self.failed or [pair.outcome for pair in self.pairs]))
 
     @property
     def silent(self) -> bool:
-        """Whether there was something to compare and the judge answered nothing at all."""
-        return bool(self.pairs) and all(pair.outcome == "silent" for pair in self.pairs)
+        """Whether the judge was asked and answered nothing at all."""
+        return 0 < self.silences == len(self.failed or self.pairs)
 
 
 class Judge(Protocol):
-    """`name` says who judges, so that what was begun with one is not gone on with by another."""
+    """`name` says who judges, so that what was begun with one is not gone on with by another; `compares` whether points
+    are shares of comparisons won, or the judge's own."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def compares(self) -> bool: ...
 
     async def ajudge(self, asked: Asked, answers: Sequence[str]) -> Judged:
         """All these answers to one question. UserError where the judge cannot be asked at all."""
         ...
 
 
-def compare(points: Sequence[float | None], failed: Sequence[Outcome | None] = ()) -> tuple[Compared, ...]:
-    """Every two by their points: equal points are a tie. `failed`: why an answer has none ("unread", or "silent")."""
-    found = []
-    why = [*failed, *[None] * (len(points) - len(failed))]
+def by_points(
+    points: Sequence[float | None], said: Sequence[str] = (), failed: Sequence[str] = ()
+) -> Judged:  # fmt: skip
+    """Every two by their points: equal points are a tie. `failed`: why an answer has none ("unread" where not said)."""
+    why = [*failed] or ["unread" if value is None else "" for value in points]
+    pairs = []
     for one, two in combinations(range(len(points)), 2):
         a, b = points[one], points[two]
         if a is None or b is None:
-            silent = "silent" in (why[one], why[two])
-            found.append(Compared(one, two, "silent" if silent else "unread"))
+            pairs.append(Compared(one, two, "silent" if "silent" in (why[one], why[two]) else "unread"))
         else:
-            found.append(Compared(one, two, "tie" if a == b else "first" if a > b else "second", margin=abs(a - b)))
-    return tuple(found)
+            pairs.append(Compared(one, two, "tie" if a == b else "first" if a > b else "second", margin=abs(a - b)))
+    return Judged(tuple(points), tuple(pairs), tuple(said), tuple(why))
 
 
 def count(n: int, pairs: Sequence[Compared]) -> tuple[float | None, ...]:
@@ -122,11 +137,12 @@ class PairJudge:
     criteria: str = ""
     way: Way = "words"
     most: int = WRITTEN
+    compares: bool = True
 
     @property
     def name(self) -> str:
         """Who judges, and how."""
-        return f"{_named(self.lm)} pairs {self.way} {self.language} {self.criteria}".rstrip()
+        return f"{named(self.lm)} pairs {self.way} {self.language} {self.criteria}".rstrip()
 
     async def ajudge(self, asked: Asked, answers: Sequence[str]) -> Judged:
         """Each two of the answers, both ways."""
@@ -164,18 +180,19 @@ class PointJudge:
     way: Way = "words"
     scale: int = MOST
     most: int = WRITTEN
+    compares: bool = False
 
     @property
     def name(self) -> str:
         """Who judges, and how."""
-        return f"{_named(self.lm)} points {self.way} {self.language} {self.scale} {self.criteria}".rstrip()
+        return f"{named(self.lm)} points {self.way} {self.language} {self.scale} {self.criteria}".rstrip()
 
     async def ajudge(self, asked: Asked, answers: Sequence[str]) -> Judged:
         """Each answer by itself."""
         each = await gather(*(self._points(asked, answer) for answer in answers))
         points = tuple(None if isinstance(p, str) else p for p, _ in each)
-        failed: list[Any] = [p if isinstance(p, str) else None for p, _ in each]
-        return Judged(points, compare(points, failed), tuple(said for _, said in each))
+        failed = [p if isinstance(p, str) else "" for p, _ in each]
+        return by_points(points, [said for _, said in each], failed)
 
     async def _points(self, asked: Asked, answer: str) -> tuple[float | str, str]:
         """The points, or why there are none; and what the judge said."""
@@ -297,6 +314,6 @@ def _message(template: str, criteria: str, **parts: str) -> list[dict[str, str]]
     return [{"role": "user", "content": told}]
 
 
-def _named(lm: LM) -> str:
+def named(lm: LM) -> str:
     """The model by its weights where it has any."""
     return f"{lm.name} {getattr(lm, 'fingerprint', '')}".rstrip()

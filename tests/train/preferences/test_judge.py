@@ -22,7 +22,7 @@ from jielong.train.preferences.judge import (
     Judged,
     PairJudge,
     PointJudge,
-    compare,
+    by_points,
     count,
     read_points,
     read_verdict,
@@ -182,7 +182,7 @@ def test_an_answer_cannot_end_itself_in_the_template() -> None:
 
 
 def test_points_and_comparisons_make_each_other() -> None:
-    pairs = compare([0.5, None, 2.0, 0.5])
+    pairs = by_points([0.5, None, 2.0, 0.5]).pairs
     assert [(p.one, p.two, p.outcome) for p in pairs] == [
         (0, 1, "unread"), (0, 2, "second"), (0, 3, "tie"), (1, 2, "unread"), (1, 3, "unread"), (2, 3, "first")]
     assert count(4, pairs) == (0.25, None, 1.0, 0.25)
