@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from jielong.cli.common import Common
 from jielong.cli.drawing import DRAWING, MODEL, Drawing, open_model
+from jielong.cli.feedback import JUDGING, Judging, open_judge
 from jielong.cli.form import Form, faithful
 from jielong.cli.guessing import GUESSING, Guessing, told
 from jielong.cli.parallel import SLOTS, Parallel, refuse, slots_of
@@ -32,7 +33,9 @@ def generate(
     chat: Annotated[bool, Parameter(negative=())] = False,
     system: str = "",
     logprobs: int = 0,
+    best_of: int = 0,
     device: str = "auto",
+    judging: Judging = JUDGING,
     form: Form = FORM,
     guessing: Guessing = GUESSING,
     slots: Parallel = SLOTS,
@@ -60,6 +63,8 @@ def generate(
         With --chat: what the assistant is told before.
     logprobs
         With --json: this many most probable alternatives for each token.
+    best_of
+        Draw so many, and give the one that --judge finds best.
     device
         cpu, cuda, mps or auto.
     """
@@ -75,10 +80,13 @@ def generate(
         asked.append({"role": "user", "content": text})
     settings = {**drawing.settings(), "logprobs": logprobs}
     rule = form.rule()
+    if (best_of and (n > 1 or form.faithful)) or (judging != JUDGING and not best_of):
+        raise UserError("--judge is for --best-of N, which gives one text: leave out -n and --faithful")
     said = slots_of(model)
     if said is not None:
-        if rule is not None or logprobs or adapter or guessing != GUESSING:
-            raise UserError("all places are written at once here: leave out --logprobs, --draft, --adapter and forms")
+        if rule is not None or logprobs or adapter or guessing != GUESSING or best_of:
+            raise UserError("all places are written at once here: leave out --logprobs, --draft, --adapter, --best-of "
+                            "and forms")  # fmt: skip
         in_passes(talk, model, device, asked, n, drawing, slots, said)
         return
     refuse(slots)
@@ -87,6 +95,8 @@ def generate(
         settings["grammar"] = rule
     if rule is not None and form.faithful:
         faithful(talk, lm, asked, n, settings, rule)
+    elif best_of:
+        _best(talk, lm, asked, best_of, settings, judging, device)
     elif n == 1 and not talk.json:
         _stream(lm, asked, settings)
     else:
@@ -113,6 +123,32 @@ def _stream(lm: Local, asked: Any, settings: dict[str, Any]) -> None:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
+
+
+def _best(
+    talk: Talk, lm: Local, asked: Any, n: int, settings: dict[str, Any], judging: Judging, device: str
+) -> None:  # fmt: skip
+    """The best of `n` draws. WorkFailed where nothing was decided: what was drawn is told, and none is guessed."""
+    from jielong.base.errors import WorkFailed
+    from jielong.lm.sync import run
+    from jielong.train.preferences.asked import Asked
+    from jielong.train.preferences.best_of import achoose, kl_bound
+
+    judge = open_judge(judging, lm, device)
+    found = run(achoose(lm, judge, Asked(asked), n, **settings))
+    points = dict(zip(found.answers, found.judged.points))
+    for number, draw in enumerate(found.draws, 1):
+        worth = points.get(draw.text.strip())
+        talk.detail(f"--- {number} ({'not judged' if worth is None else f'{worth:.3g} points'}): {draw.text.strip()}")
+    if found.text is None:
+        why = "the verdicts cannot be read" if found.answers else "all are empty"
+        raise WorkFailed(f"none of the {n} draws was found best: {why}; -v shows all")
+    said = "no two differ" if len(found.answers) < 2 else f"the best of {len(found.answers)} different ones"
+    talk.say(f"{said}, by {judge.name}; at most {kl_bound(n):.2f} nats from a single draw")
+    talk.answer(found.text)
+    about = {"model": lm.name, "fingerprint": lm.fingerprint, "prompt": asked, "sampling": settings}
+    talk.document({**about, "best": found.text, "judge": judge.name, "draws": found.draws, "answers": found.answers,
+                   "judged": found.judged, "kl_bound": kl_bound(n), "usage": lm.usage})  # fmt: skip
 
 
 def _draws(talk: Talk, lm: Local, asked: Any, n: int, settings: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def write(
                 progress.update(first + done)
                 silent = silent + 1 if entry.get("why") == SILENT else 0
                 if silent >= min(PATIENCE, len(todo)):
-                    raise WorkFailed(f"the judge has not answered {silent} times in a row{_last(entry)}; mend that, and "
+                    raise WorkFailed(f"the judge has not answered {silent} times in a row{_last(entry)}; mend it, and "
                                      "--resume asks it again")
 
     run(all_of_them())
