@@ -149,7 +149,7 @@ def _by_principles(
         raise UserError(f"--rounds {principled.rounds}: give 1 or more")
     principles = constitution.read_principles(principled.constitution, principled.language)
     critic = policy if principled.critic == SELF else open_lm(principled.critic, device)
-    work = constitution.revising(policy, critic, principles, principled.rounds, principled.language, drawing.seed,
+    work = constitution.revising(policy, critic, principles, principled.rounds, principled.language,
                                  **drawing.settings())  # fmt: skip
     about = {"principles": principles, "rounds": principled.rounds, "language": principled.language}
     return work, {**about, "critic": _named(critic)}

@@ -121,9 +121,10 @@ async def arevise(
 
 
 def revising(
-    lm: LM, critic: LM, principles: Sequence[str], rounds: int, language: Language, seed: int, **sampling: Any
+    lm: LM, critic: LM, principles: Sequence[str], rounds: int, language: Language, **sampling: Any
 ) -> Work:
-    """Answer a prompt, then criticise and revise the answer; the critic may be the model itself."""
+    """Answer a prompt, then criticise and revise the answer; the critic may be the model itself. The `seed` of the
+    sampling also draws the principles."""
 
     async def work(number: int, asked: Asked, before: Entry | None) -> Entry:
         entry: Entry = {"number": number, "id": asked.id, "prompt": asked.prompt, "why": ""}
@@ -137,7 +138,7 @@ def revising(
             return entry | {"why": EMPTY}
         entry |= {"answers": [first]}
         try:
-            chosen = order(principles, rounds, seed, asked.question)
+            chosen = order(principles, rounds, sampling.get("seed", 0), asked.question)
             made = await arevise(critic, asked, first, chosen, language, **sampling)
         except BadPrompt as error:
             return entry | {"why": UNFIT, "told": str(error)}

@@ -227,7 +227,7 @@ def test_the_best_is_chosen_and_undecided_is_none() -> None:
 
 def revised(tmp: Path, reply: Any, rounds: int = 2, keep: Any = "pairs") -> tuple[make.Harvest, list[Any], Scripted]:
     lm = Scripted(reply)
-    work = constitution.revising(lm, lm, ("be kind", "be short"), rounds, "en", 0)
+    work = constitution.revising(lm, lm, ("be kind", "be short"), rounds, "en")
     entries = journal.write(asked_of("hello"), work, {}, tmp / "trace.jsonl", QUIET, "test")
     return constitution.harvest(entries, keep), entries, lm
 
