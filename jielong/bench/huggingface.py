@@ -20,9 +20,15 @@ MANY = 1_000_000
 
 def trainer_rounds(fields: Mapping[str, Any], rows: Packer, autocast: bool) -> Callable[[int], None]:
     """A function that lets the Trainer make one step over a Qwen3 of these `fields`, and returns when it is made."""
+    return rounds(_work, dict(fields), rows, autocast)
+
+
+def rounds(work: Callable[..., None], *given: Any) -> Callable[[int], None]:
+    """`work(gate, *given)` in a process of its own, as a function that lets it make one step: it receives from its gate
+    before each, and sends after it."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    context.Process(target=_work, args=(theirs, dict(fields), rows, autocast), daemon=True).start()
+    context.Process(target=_begun, args=(work, theirs, *given), daemon=True).start()
     theirs.close()
 
     def step(i: int) -> None:
@@ -35,14 +41,19 @@ def trainer_rounds(fields: Mapping[str, Any], rows: Packer, autocast: bool) -> C
     return step
 
 
-def _work(gate: Connection, fields: dict[str, Any], rows: Packer, autocast: bool) -> None:
+def _begun(work: Callable[..., None], gate: Connection, *given: Any) -> None:
     import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
     from jielong.base import device
 
     torch.set_num_threads(device.threads())
     device.keep_memory()
+    work(gate, *given)
+
+
+def _work(gate: Connection, fields: dict[str, Any], rows: Packer, autocast: bool) -> None:
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
     class Rows(torch.utils.data.Dataset[dict[str, Any]]):
         def __len__(self) -> int:

@@ -35,6 +35,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "train reward": ("jielong.cli.train_preferences:reward", "Train a judge of answers from pairs of them."),
     "train ppo": ("jielong.cli.train_rollouts:ppo", "Align a model with rewards of its answers, with a critic."),
     "train grpo": ("jielong.cli.train_rollouts:grpo", "Align a model with rewards of groups of its answers."),
+    "train prompt": ("jielong.cli.train_prompt:prompt", "Find words that make a frozen model answer better."),
     "train parallel": ("jielong.cli.parallel:parallel", "Train a model that writes all places at once."),
     "train draft": ("jielong.cli.train_draft:draft", "Train a drafter: it guesses what a model will write."),
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),
@@ -57,6 +58,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     ),
     "bench infer": ("jielong.cli.bench:infer", "Tokens written per second beside transformers and CTranslate2."),
     "bench adapters": ("jielong.cli.bench:adapters", "Sixteen adapters in one batch beside one."),
+    "bench align": ("jielong.cli.bench_align:align", "Fine-tuning, LoRA and DPO beside TRL and PEFT."),
     "bench draft": ("jielong.cli.bench:draft", "Guessing ahead beside writing token by token."),
 }
 GROUPS: Mapping[str, str] = {

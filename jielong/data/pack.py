@@ -41,6 +41,7 @@ class Batch:
 
     targets: the next token within the same document, -100 where it is not trained. documents: 0, 1, ... in
     the row, equal where attention is allowed. positions restart at 0 with each. bytes: 0 without a table.
+    above (B,T): where attention is allowed beside that, -1 for nowhere: a prompt that stands before several answers.
     """
 
     ids: npt.NDArray[np.int64]
@@ -48,6 +49,7 @@ class Batch:
     documents: npt.NDArray[np.int32]
     positions: npt.NDArray[np.int32]
     bytes: int = 0
+    above: npt.NDArray[np.int32] | None = None
 
     @property
     def trained(self) -> int:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 # Scores of this many entries a head and row are kept for the backward; longer rows go to torch's flash kernel.
 KEPT_SCORES = 512 * 512
+KEPT_SLOPES = 1 << 25  # slopes of logits that wait for the backward
 
 
 def _written_out(x: Tensor) -> bool:
@@ -58,8 +59,11 @@ class _RMSNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
-        unit = x * scale
-        grad_weight = torch.mul(grad, unit).flatten(0, -2).sum(0, dtype=weight.dtype)
+        unit, grad_weight = x * scale, None
+        if ctx.needs_input_grad[1]:
+            grad_weight = torch.mul(grad, unit).flatten(0, -2).sum(0, dtype=weight.dtype)
+        if not ctx.needs_input_grad[0]:
+            return None, grad_weight, None
         return _norm_backward(grad * weight.to(x.dtype), unit, scale), grad_weight, None
 
 
@@ -111,10 +115,12 @@ class _NormRotate(torch.autograd.Function):
         cos, sin, swap = _full_tables(table, unit)
         grad = torch.cat([grad_q, grad_k], 1)
         inner = ((grad * sin) @ swap.t()).addcmul_(grad, cos)
-        grad_weight = torch.mul(inner, unit).sum(0, dtype=ctx.dtype).sum(1)
+        grads: list[Tensor | None] = [None, None]
+        if any(ctx.needs_input_grad[1:3]):
+            each = torch.mul(inner, unit).sum(0, dtype=ctx.dtype).sum(1)
+            grads = [each[: ctx.heads].sum(0), each[ctx.heads :].sum(0)]
         inner.mul_(weight)
-        grad_x = _norm_backward(inner, unit, scale).transpose(1, 2)
-        return grad_x, grad_weight[: ctx.heads].sum(0), grad_weight[ctx.heads :].sum(0), None, None, None
+        return _norm_backward(inner, unit, scale).transpose(1, 2), *grads, None, None, None
 
 
 def _full_tables(table: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -331,4 +337,103 @@ def next_token_loss(
     kept = (targets >= 0).nonzero().squeeze(1)
     if len(kept) < len(targets):
         hidden, targets = hidden[kept], targets[kept]
+    weight, bias = _moved(weight), None if bias is None else _moved(bias)
     return _NextTokenLoss.apply(hidden, weight, bias, targets, softcap, slice_)
+
+
+class _ChosenLogProbs(torch.autograd.Function):
+    """As `_NextTokenLoss`, but what flows back is known only later, and differs from place to place: the slope of each
+    place's own ln p is found at once, and multiplied by it. A head that is trained needs the slopes of its logits too:
+    they are kept while they are few, and else made again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, softcap: float | None,
+        temperature: float, slice_: int,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        head, how = weight.to(hidden.dtype), (softcap, temperature)
+        grads, moved = any(ctx.needs_input_grad[:3]), any(ctx.needs_input_grad[1:3])
+        grad_hidden = torch.empty_like(hidden) if grads else None
+        few = len(hidden) * len(weight) <= KEPT_SLOPES
+        found, kept = [], []
+        for start in range(0, len(hidden), slice_):
+            some = slice(start, start + slice_)
+            log_p, entropy, slope = _law(hidden[some], head, bias, targets[some], how, grads)
+            found.append((log_p, entropy))
+            if grad_hidden is not None and slope is not None:
+                torch.mm(slope, head, out=grad_hidden[some])
+            kept += [slope] if moved and few else []
+        ctx.how, ctx.slice, ctx.kept = how, slice_, kept
+        if grads:
+            ctx.save_for_backward(grad_hidden, hidden, weight, bias, targets)
+        each, entropies = (torch.cat(parts) for parts in zip(*found, strict=True))
+        ctx.mark_non_differentiable(entropies)
+        return each, entropies
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _entropies: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, hidden, weight, bias, targets = ctx.saved_tensors
+        moved, scale = ctx.needs_input_grad[1:3], grad.to(hidden.dtype)[:, None]
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=wide) if moved[0] else None
+        grad_bias = torch.zeros_like(bias, dtype=grad.dtype) if moved[1] else None
+        for number, start in enumerate(range(0, len(hidden), ctx.slice) if any(moved) else ()):
+            some = slice(start, start + ctx.slice)
+            if ctx.kept:
+                slope = ctx.kept[number]
+            else:
+                slope = _law(hidden[some], weight.to(hidden.dtype), bias, targets[some], ctx.how, True)[2]
+            if grad_weight is not None:
+                grad_weight += slope.t() @ (hidden[some] * scale[some])
+            if grad_bias is not None:
+                grad_bias += (slope * scale[some]).sum(0, dtype=grad.dtype)
+        return grad_hidden * scale, grad_weight, grad_bias, None, None, None, None
+
+
+def _law(
+    part: Tensor, head: Tensor, bias: Tensor | None, targets: Tensor, how: tuple[float | None, float], sloped: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Of places (N, D): ln p of their targets (N,), the entropies (N,) of their laws softmax(cap(logits) /
+    temperature), and with `sloped` the slopes (N, V) of ln p by the logits."""
+    softcap, temperature = how
+    rows = targets.unsqueeze(1)
+    z = linear(part, head, bias)
+    if softcap is not None:
+        z = z.div_(softcap).tanh_().mul_(softcap)
+    bent = 1 - (z / softcap).square() if softcap is not None and sloped else None
+    z = z if temperature == 1.0 else z.div_(temperature)
+    wide = torch.promote_types(z.dtype, torch.float32)
+    largest, chosen = z.amax(-1, keepdim=True), z.gather(1, rows).to(wide)
+    weights = z.sub_(largest).exp()
+    total = weights.sum(-1, keepdim=True, dtype=wide)
+    log_p = chosen - largest.to(wide) - total.log()
+    mean = torch.bmm(weights[:, None], z[:, :, None])[:, 0].to(wide) / total  # the products of rows: no third matrix
+    entropy = (total.log() - mean).squeeze(1)
+    if not sloped:
+        return log_p.squeeze(1), entropy, None
+    slope = weights.div_(total.to(weights.dtype)).neg_()
+    # 1 - p before it is rounded: the slope of a confident token is small, not noise
+    slope.scatter_(1, rows, -torch.expm1(log_p).to(slope.dtype))
+    slope = slope if bent is None else slope.mul_(bent)
+    return log_p.squeeze(1), entropy, slope if temperature == 1.0 else slope.div_(temperature)
+
+
+def chosen_log_probs(
+    hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None, softcap: float | None = None,
+    temperature: float = 1.0, slice_: int = 1024,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """ln p of each target, and the entropy of the law it stands in (without gradients), each (N,) float32 or wider.
+
+    hidden (N, D), weight (V, D), bias (V,), targets (N,); the law is softmax(cap(logits) / temperature).
+    """
+    if not torch.is_grad_enabled():
+        hidden = hidden.detach()
+    weight, bias = _moved(weight), None if bias is None else _moved(bias)
+    found: tuple[Tensor, Tensor] = _ChosenLogProbs.apply(hidden, weight, bias, targets, softcap, temperature, slice_)
+    return found
+
+
+def _moved(weight: Tensor) -> Tensor:
+    """A parameter as a function of ours should see it: where no gradients are kept, as one that needs none."""
+    return weight if torch.is_grad_enabled() else weight.detach()

@@ -81,7 +81,7 @@ class Quantised:
         return Quantised(self.bits, self.kept.to(device), self.scales.to(device))
 
     def product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x (..., K) times the matrix -> (..., N), as `ops.linear` of its floats; these are not kept till the backward."""
+        """x (..., K) times the matrix -> (..., N), as `ops.linear` of its floats, which the backward makes again."""
         y: Tensor = _Product.apply(x, self)
         return y if bias is None else y + bias.to(y.dtype)
 

@@ -89,7 +89,8 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Logits (B, T, V) float32 for ids (B, T) or embeds (B, T, D).
 
-        documents (B, T): positions attend only within the same number. cache: keys and values so far, extended;
+        documents (B, T): positions attend only within the same number; (2, B, T): also to those whose number is
+        theirs in the second. cache: keys and values so far, extended;
         lengths (B,): real tokens of each right-padded row. rows (B,): what a tap calls the rows. The rest as in
         `hidden`. Raises UserError for text longer than the context.
         """
@@ -239,7 +240,9 @@ class Transformer(nn.Module):
         if window is not None:
             seen = seen & ((here - keys).abs() < window if not self.config.causal else here - keys < window)
         if documents is not None:
-            seen = seen & (documents[:, :, None] == documents[:, None, :])
+            own, above = documents if documents.ndim == 3 else (documents, None)
+            same = own[:, :, None] == own[:, None, :]
+            seen = seen & (same if above is None else same | (above[:, :, None] == own[:, None, :]))
         bias = (
             torch.zeros(seen.shape, dtype=x.dtype, device=x.device)
             .masked_fill_(~seen, -math.inf)

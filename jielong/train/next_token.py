@@ -96,13 +96,15 @@ def stream(model: Transformer, batch: Batch, dtype: torch.dtype) -> Tensor:
     """The model's stream over a packed batch, (B, T, D).
 
     Rotary and relative positions only see distances, so they need not restart with each document (but where a
-    prefix stands before each); attention never crosses documents either way.
+    prefix stands before each, or two answers after one prompt); attention never crosses documents either way.
     """
     device = model.device
     documents = torch.from_numpy(batch.documents).to(device)
-    placed = model.config.position in PLACED or prefixed(model)
+    placed = model.config.position in PLACED or prefixed(model) or batch.above is not None
     positions = torch.from_numpy(batch.positions).to(device).long() if placed else None
     single = bool((batch.documents == 0).all())
+    if batch.above is not None:
+        documents = torch.stack([documents, torch.from_numpy(batch.above).to(device)])
     return model.hidden(
         torch.from_numpy(batch.ids).to(device),
         positions=positions,

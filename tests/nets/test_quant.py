@@ -88,7 +88,7 @@ def test_a_folder_is_written_and_loads_everywhere(
     assert len(generate(again.model, [[1, 2, 3]], greedy)[0].ids) == 12
     if bits == 8 and build.library() is not None:  # integers are multiplied row by row there
         Core(again.model, mode="exact")
-    monkeypatch.setattr("jielong.infer.runner.native.decoder", lambda model, bits: None)
+    monkeypatch.setattr("jielong.infer.runner.native.decoder", lambda *_: None)
     with pytest.raises(UserError, match="quantised: use mode fast"):
         Core(again.model, mode="exact")
 

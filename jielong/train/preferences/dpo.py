@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from jielong.nets.transformer import Transformer
 from jielong.train.objective import Loss, Phase
-from jielong.train.preferences.pairs import Deck, Laid, Reference, divergence, log_probs, told_by
+from jielong.train.preferences.pairs import Deck, Laid, Reference, divergence, log_probs, shares, told_by
 from jielong.train.preferences.plan import Plan
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def _log_odds(mean: Tensor) -> Tensor:
 @dataclass(frozen=True, eq=False)
 class Dpo:
     """`model` learns from the pairs of `train`, `batch` of them a micro-batch, `accumulate` of these a step. The
-    references of both sides are asked by the losses that need one; validation measures how far the model has gone."""
+    references of both sides are asked by the losses that need one; validation measures how far the model has gone. An
+    `adapter` that it wears is trained in its place; the references then are the same model without it."""
 
     model: Transformer
     plan: Plan
@@ -132,11 +133,17 @@ class Dpo:
     validation: Reference | None = None
     accumulate: int = 1
     dtype: torch.dtype = torch.float32
+    adapter: nn.Module | None = None
+
+    @property
+    def moved(self) -> nn.Module:
+        """What is trained."""
+        return self.adapter or self.model
 
     @property
     def phases(self) -> Sequence[Phase]:
         """One: lower the loss."""
-        return (Phase("dpo", self.model, self.loss),)
+        return (Phase("dpo", self.moved, self.loss, muon=self.adapter is None),)
 
     def batches(self, step: int) -> list[Laid]:
         """The micro-batches of `step`."""
@@ -156,8 +163,8 @@ class Dpo:
             return {}
         held, sums = self.validation, dict[str, float]()
         kl = places = 0.0
-        was_training = self.model.training
-        self.model.eval()
+        was_training = self.moved.training
+        self.moved.eval()
         with torch.no_grad():
             for numbers in held.deck.once(held.batch):
                 laid = held.deck.lay(numbers)
@@ -166,7 +173,7 @@ class Dpo:
                     sums[name] = sums.get(name, 0.0) + value
                 more, count = divergence(self.model, held.model, laid, self.dtype)
                 kl, places = kl + more, places + count
-        self.model.train(was_training)
+        self.moved.train(was_training)
         figures = {f"val_{name}": value / len(held.deck) for name, value in sums.items()}
         return figures | {"val_kl": kl / places}
 
@@ -192,7 +199,8 @@ class Dpo:
 def of_work(work: Work, dtype: torch.dtype, reference: Transformer, plan: Plan) -> Dpo:
     """The objective of a run (`run.Work`) whose documents are pairs."""
     settings, frozen = work.settings, reference.requires_grad_(False).eval()
-    train = Reference(frozen, Deck(work.train, 2, settings.seed), settings.batch, dtype)
-    held = None if work.validation is None else Deck(work.validation, 2, 0)
+    adapter = work.model if work.adapted else None
+    train = Reference(frozen, Deck(work.train, 2, settings.seed, shares(work.config)), settings.batch, dtype)
+    held = None if work.validation is None else Deck(work.validation, 2, 0, shares(work.config))
     aside = None if held is None else Reference(frozen, held, settings.batch, dtype)
-    return Dpo(work.model, plan, train, aside, settings.accumulate, dtype)
+    return Dpo(work.beside or work.model, plan, train, aside, settings.accumulate, dtype, adapter)

@@ -15,17 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from jielong.base import noise
 from jielong.data.pack import IGNORED, Batch
 from jielong.data.tokens import Tokens
 from jielong.nets import ops
 from jielong.nets.adapters.attach import off
+from jielong.nets.adapters.prefix import STAYS
+from jielong.nets.config import TransformerConfig
 from jielong.nets.transformer import Transformer
 from jielong.train.compiled import plainly
 from jielong.train.next_token import stream
 
+WIDER = (1.0, 1.25, 1.5, 2.0)  # rows, in lengths of the longest that must fit
 SLICE = 4096  # places whose logits are in memory together
 Document = tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]  # ids and targets
 Numbers = npt.NDArray[np.int64]
@@ -33,11 +35,13 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Laid:
-    """Answers in rows. at (N,): the flat places of all targets; owner (N,): the answer of each; `count` answers;
-    lasts (count,): the flat place of each answer's last token. `examples`: which of the data they are."""
+    """Answers in rows. at (N,): the flat places before all targets; targets (N,); owner (N,): the answer of each;
+    `count` answers; lasts (count,): the flat place of each answer's last token. `examples`: which of the data they
+    are."""
 
     batch: Batch
     at: Numbers
+    targets: Numbers
     owner: Numbers
     lasts: Numbers
     count: int
@@ -58,35 +62,99 @@ class Told:
     entropies: Tensor
 
 
-def lay(documents: Sequence[Document], examples: Numbers, last: bool = False) -> Laid:
-    """These answers side by side, the longest first, each into the first row with room. With `last` a row also reads
-    each answer's last token, which predicts nothing."""
-    lengths = np.array([len(ids) - (not last) for ids, _ in documents])
-    width = int(lengths.max())
-    free: list[int] = []
-    seats = np.zeros((len(documents), 2), dtype=np.int64)  # row and place of each answer's first token
-    for i in np.argsort(-lengths, kind="stable"):
-        row = next((r for r, room in enumerate(free) if room >= lengths[i]), len(free))
-        if row == len(free):
-            free.append(width)
-        seats[i] = row, width - free[row]
-        free[row] -= lengths[i]
-    shape = (len(free), width)
+@dataclass(frozen=True)
+class _Unit:
+    """Answers that stand together: `members`, and how many tokens of what was asked they share (0: a single one)."""
+
+    members: tuple[int, ...]
+    shared: int
+    length: int
+
+
+def lay(
+    documents: Sequence[Document], examples: Numbers, last: bool = False, asked: Numbers | None = None
+) -> Laid:
+    """These answers side by side in rows. With `last` rows also read each answer's last token, which predicts nothing.
+    `asked` (N,): answers with the same number stand after one prompt, which is read once and seen by all of them."""
+    units = _units(documents, last, asked)
+    seats, shape = _seated([unit.length for unit in units])
     ids, targets = np.zeros(shape, dtype=np.int64), np.full(shape, IGNORED, dtype=np.int64)
-    numbers, positions = np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32)
-    at, owner = [], []
-    for i in np.argsort(seats[:, 1], kind="stable"):  # from left to right: what stays free belongs to a row's last
-        (row, place), (tokens, marks), n = seats[i], documents[i], lengths[i]
-        ids[row, place : place + n] = tokens[:n]
-        numbers[row, place:] = numbers[row, place - 1] + 1 if place else 0
-        positions[row, place : place + n] = np.arange(n)
-        asked = np.flatnonzero(marks[1:])
-        targets[row, place + asked] = tokens[1:][asked]
-        at.append(row * width + place + asked)
-        owner.append(np.full(len(asked), i))
-    lasts = seats[:, 0] * width + seats[:, 1] + lengths - 1
-    batch = Batch(ids, targets, numbers, positions)
-    return Laid(batch, np.concatenate(at), np.concatenate(owner), lasts, len(documents), examples)
+    numbers, positions, above = (np.zeros(shape, dtype=np.int32) for _ in range(3))
+    above -= 1
+    at, asked_for, owner = [], [], []
+    lasts = np.zeros(len(documents), dtype=np.int64)
+    for u in np.argsort(seats[:, 1], kind="stable"):  # from left to right: what stays free belongs to a row's last
+        (row, place), unit = seats[u], units[u]
+        first, n = row * shape[1] + place, unit.shared
+        number = numbers[row, place - 1] + 1 if place else 0
+        if n:
+            ids[row, place : place + n] = documents[unit.members[0]][0][:n]
+            positions[row, place : place + n] = np.arange(n)
+            numbers[row, place:] = number
+        begin = place + n
+        for k, i in enumerate(unit.members):
+            tokens, marks = documents[i]
+            length = len(tokens) - (not last)
+            end = begin + length - n
+            ids[row, begin:end], positions[row, begin:end] = tokens[n:length], np.arange(n, length)
+            numbers[row, begin:], above[row, begin:] = number + k + bool(n), number if n else -1
+            where = np.flatnonzero(marks[1:])
+            flat = first + np.where(where < n, where, where + begin - place - n)
+            targets.reshape(-1)[flat] = tokens[where + 1]
+            at.append(flat)
+            asked_for.append(tokens[where + 1])
+            owner.append(np.full(len(where), i))
+            lasts[i] = row * shape[1] + end - 1
+            begin = end
+    batch = Batch(ids, targets, numbers, positions, above=above if (above >= 0).any() else None)
+    order = (np.concatenate(each) for each in (at, asked_for, owner))
+    return Laid(batch, *order, lasts, len(documents), examples)
+
+
+def _units(documents: Sequence[Document], last: bool, asked: Numbers | None) -> list[_Unit]:
+    """What stands together, in the order of the answers: those of one prompt, as far as they begin alike and nothing of
+    it is a target."""
+    lengths = [len(ids) - (not last) for ids, _ in documents]
+    groups: dict[int, list[int]] = {}
+    for i in range(len(documents)):
+        groups.setdefault(i if asked is None else int(asked[i]), []).append(i)
+    units = []
+    for members in groups.values():
+        shared = 0
+        if len(members) > 1:
+            shared = min(int(documents[i][1].argmax()) for i in members)
+            first = documents[members[0]][0][:shared]
+            for i in members[1:]:
+                differ = np.flatnonzero(first != documents[i][0][: len(first)])
+                first = first[: differ[0]] if len(differ) else first
+            shared = len(first)
+        if shared:
+            units.append(_Unit(tuple(members), shared, shared + sum(lengths[i] - shared for i in members)))
+        else:
+            units += [_Unit((i,), 0, lengths[i]) for i in members]
+    return units
+
+
+def _seated(lengths: Sequence[int]) -> tuple[Numbers, tuple[int, int]]:
+    """Row and place of each of these, the longest first, each into the first row with room, and (rows, width): of some
+    widths from the longest on the one that leaves least free, since what is free is computed too."""
+    best: tuple[Numbers, tuple[int, int]] | None = None
+    order = np.argsort(-np.array(lengths), kind="stable")
+    for more in WIDER:
+        width = int(max(lengths) * more)
+        free: list[int] = []
+        seats = np.zeros((len(lengths), 2), dtype=np.int64)
+        for i in order:
+            row = next((r for r, room in enumerate(free) if room >= lengths[i]), len(free))
+            if row == len(free):
+                free.append(width)
+            seats[i] = row, width - free[row]
+            free[row] -= lengths[i]
+        width -= min(free)
+        if best is None or len(free) * width < best[1][0] * best[1][1]:
+            best = seats, (len(free), width)
+    assert best is not None
+    return best
 
 
 def log_probs(model: Transformer, laid: Laid, dtype: torch.dtype = torch.float32) -> Told:
@@ -106,30 +174,10 @@ def by_token(
     device = model.device
     at = torch.from_numpy(laid.at).to(device)
     hidden = stream(model, laid.batch, dtype).flatten(0, 1)[at]
-    targets = torch.from_numpy(laid.batch.targets).to(device).flatten()[at]
-    found = [_slice(model, hidden[i : i + SLICE], targets[i : i + SLICE], temperature, len(hidden) > SLICE)
-             for i in range(0, len(hidden), SLICE)]  # fmt: skip
-    each, entropy = (torch.cat(parts) for parts in zip(*found))
-    return each, entropy
-
-
-def _slice(
-    model: Transformer, hidden: Tensor, targets: Tensor, temperature: float, forget: bool
-) -> tuple[Tensor, Tensor]:
-    given = (model, hidden, targets, temperature)
-    if forget and torch.is_grad_enabled():  # logits of several slices are never in memory together
-        found: tuple[Tensor, Tensor] = checkpoint(_chosen, *given, use_reentrant=False)
-        return found
-    return _chosen(*given)
-
-
-def _chosen(model: Transformer, hidden_ND: Tensor, targets_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """ln p of each target, and the entropy of each place's law (without gradients)."""
-    z = logits(model, hidden_ND)
-    laws = (z if temperature == 1.0 else z / temperature).log_softmax(-1)
-    with torch.no_grad():
-        entropy = -(laws.exp() * laws).sum(-1)
-    return laws.gather(1, targets_N[:, None]).squeeze(1), entropy
+    targets = torch.from_numpy(laid.targets).to(device)
+    return ops.chosen_log_probs(
+        hidden, model.head_weight, targets, model.head_bias, model.config.softcap, temperature
+    )
 
 
 def logits(model: Transformer, hidden_ND: Tensor) -> Tensor:
@@ -147,6 +195,7 @@ class Deck:
     tokens: Tokens
     each: int
     seed: int
+    shared: bool = False  # answers to one prompt are laid after it together: `shares`
     orders: dict[int, Numbers] = field(default_factory=dict)  # of the epochs under way
 
     def __len__(self) -> int:
@@ -168,7 +217,8 @@ class Deck:
 
     def lay(self, examples: Numbers, last: bool = False) -> Laid:
         """The answers of these examples in rows."""
-        return lay(self.documents(examples), examples, last)
+        asked = np.tile(np.arange(len(examples)), self.each) if self.shared and self.each > 1 else None
+        return lay(self.documents(examples), examples, last, asked)
 
     def once(self, batch: int) -> list[Numbers]:
         """Every example once, in order, `batch` at a time."""
@@ -181,6 +231,13 @@ class Deck:
                 del self.orders[old]
             self.orders[epoch] = noise.permutation(self.seed, len(self), "preferences", epoch)
         return self.orders[epoch]
+
+
+def shares(config: TransformerConfig) -> bool:
+    """Whether answers may stand after one prompt: a token must not depend on its place in a row."""
+    turning = all(layer.rope is None or layer.rope.scaling in STAYS for layer in config.blocks)
+    seen = config.causal and not any(layer.window for layer in config.blocks)
+    return seen and turning and config.position != "alibi"
 
 
 @dataclass(frozen=True, eq=False)

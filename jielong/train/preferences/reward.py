@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from jielong.base.errors import UserError
 from jielong.nets.reward import RewardModel
 from jielong.train.next_token import stream
 from jielong.train.objective import Loss, Phase
-from jielong.train.preferences.pairs import Deck, Laid, Numbers
+from jielong.train.preferences.pairs import Deck, Laid, Numbers, shares
 
 if TYPE_CHECKING:
     from jielong.train.preferences.prepare import Answers
@@ -53,7 +53,8 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class Comparisons:
-    """`model` learns to judge `train`, `batch` pairs a micro-batch, `accumulate` of these a step."""
+    """`model` learns to judge `train`, `batch` pairs a micro-batch, `accumulate` of these a step. An
+    `adapter` that its body wears, with the head, is trained in its place."""
 
     model: RewardModel
     train: Judged
@@ -62,11 +63,17 @@ class Comparisons:
     batch: int = 8
     accumulate: int = 1
     dtype: torch.dtype = torch.float32
+    adapter: nn.Module | None = None
+
+    @property
+    def moved(self) -> nn.Module:
+        """What is trained."""
+        return self.adapter or self.model
 
     @property
     def phases(self) -> Sequence[Phase]:
         """One: lower the loss."""
-        return (Phase("reward", self.model, self.loss),)
+        return (Phase("reward", self.moved, self.loss, muon=self.adapter is None),)
 
     def batches(self, step: int) -> list[Laid]:
         """The micro-batches of `step`."""
@@ -88,11 +95,11 @@ class Comparisons:
         held = self.validation
         if held is None:
             return {}
-        was_training = self.model.training
-        self.model.eval()
+        was_training = self.moved.training
+        self.moved.eval()
         with torch.no_grad():
             parts = [self._judge(held.deck.lay(numbers, last=True), held) for numbers in held.deck.once(self.batch)]
-        self.model.train(was_training)
+        self.moved.train(was_training)
         losses, gaps, _ = (torch.cat(each).double().cpu() for each in zip(*parts))
         figures = {"val_loss": float(losses.mean()), "val_accuracy": float(_right(gaps).mean()),
                    "val_margin": float(gaps.mean())}  # fmt: skip
@@ -129,12 +136,15 @@ def numbered(answers: Answers, heads: Sequence[str]) -> Numbers:
 
 
 def of_work(work: Work, dtype: torch.dtype, train: Answers, held: Answers | None, centre: float) -> Comparisons:
-    """The objective of a run (`run.Work`) whose model is a reward model and whose documents are pairs."""
+    """The objective of a run (`run.Work`) whose documents are pairs, and whose model is a reward model, or an adapter
+    with a head that makes one of what stands beside it."""
     settings, names = work.settings, work.model.heads
+    adapter = work.model if work.adapted else None
+    judge = work.model if work.beside is None else RewardModel(work.beside, names, work.model.head)
 
     def side(answers: Answers, seed: int) -> Judged:
-        return Judged(Deck(answers.tokens, 2, seed), answers.margins, numbered(answers, names))
+        return Judged(Deck(answers.tokens, 2, seed, shares(work.config)), answers.margins, numbered(answers, names))
 
     aside = None if held is None else side(held, 0)
     own = side(train, settings.seed)
-    return Comparisons(work.model, own, aside, centre, settings.batch, settings.accumulate, dtype)
+    return Comparisons(judge, own, aside, centre, settings.batch, settings.accumulate, dtype, adapter)

@@ -172,8 +172,8 @@ def test_soft_prompts(name: str, codec: Tokenizer, tmp_path: Path) -> None:
     upon(loaded).save(tmp_path / "again", on.detach(loaded.model), codec)
     again = peft.PeftModel.from_pretrained(base(name, tmp_path / "other", codec), tmp_path / "again").eval()
     torch.testing.assert_close(theirs_of(again)[:, 5:], wanted, rtol=1e-5, atol=1e-5)
-    with pytest.raises(UserError, match="positions of the kind learned"):
-        base("gpt2", tmp_path / "gpt2", codec)
+    base("gpt2", tmp_path / "gpt2", codec)
+    with pytest.raises(UserError, match=r"another one|positions of the kind learned"):
         with_adapter(checkpoint.load(tmp_path / "gpt2"), tmp_path / "adapter")
 
 
@@ -204,11 +204,12 @@ def test_reward_models(way: Any, codec: Tokenizer, tmp_path: Path) -> None:
     back = reward.load(tmp_path / "adapter")
     assert back.model.heads == ("helpful", "safe")
     with torch.no_grad():
-        torch.testing.assert_close(back.model(back.model.body.hidden(IDS.clamp(min=1))[:, -1]), wanted, rtol=1e-6, atol=1e-6)
+        found = back.model(back.model.body.hidden(IDS.clamp(min=1))[:, -1])
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
     model.save_pretrained(tmp_path / "again")
     other = checkpoint.load(tmp_path / "base")
-    found = upon(other).load(tmp_path / "again").model
-    assert found.heads == ("0", "1") and torch.equal(found.head, adapter.head)
+    again = upon(other).load(tmp_path / "again").model
+    assert again.heads == ("0", "1") and torch.equal(again.head, adapter.head)
 
 
 def test_what_is_not_honoured_is_refused(codec: Tokenizer, tmp_path: Path) -> None:
