@@ -1,7 +1,8 @@
 """Prompts to be answered, from whatever file holds some: what was asked, and what else its record says.
 
     {"prompt"}                                               a text or messages; also of files of preferences
-    {"messages"} | {"conversations"} | {"instruction"}       a chat of any shape: its last answer is left out
+    {"messages"} | {"conversations"} | {"instruction"}       a chat of any shape: its last answer is left out, and is
+                                                             the column "answer" where the record has none
     {"question"} | {"text"}                                  a text
     lines of a .txt file; world:KIND[:N]                     questions of the built-in world, with their answers
 """
@@ -88,25 +89,26 @@ def _of(record: Record) -> Asked:
     shape = next((name for name in ("prompt", "messages", "conversations", "instruction") if name in fields), None)
     if shape is None:
         raise UserError(f"{record.where}: it has {', '.join(fields) or 'nothing'}; understood are {SHAPES}")
+    turns, own = _answered(record, shape)
+    last = max(i for i, turn in enumerate(turns) if turn["role"] == "assistant")
+    answer = {"answer": turns[last]["content"]} if own else {}
+    return Asked(turns[:last], answer | _others(fields, shape), record.id)
+
+
+def _answered(record: Record, shape: str) -> tuple[list[Turn], bool]:
+    """A chat that ends with an answer, and whether it is its own: where it has none, one is put there."""
+    fields, own = record.fields, False
     if shape == "prompt":
-        chat = to_chat(Record(record.where, record.id, {"prompt": fields["prompt"], "completion": "-"}))
+        fields = {"prompt": fields["prompt"], "completion": "-"}
     elif shape == "instruction":
-        given = {k: fields[k] for k in ("instruction", "input", "system", "history") if k in fields}
-        chat = to_chat(Record(record.where, record.id, given | {"output": "-"}))
+        fields = {k: fields[k] for k in ("instruction", "input", "system", "history") if k in fields} | {"output": "-"}
     else:
-        chat = _answered(record, shape)
-    last = max(i for i, turn in enumerate(chat.messages) if turn["role"] == "assistant")
-    return Asked(chat.messages[:last], _others(fields, shape), record.id)
-
-
-def _answered(record: Record, shape: str) -> Any:
-    """A chat that ends with an answer: with its own, or with one put there, which is left out again."""
-    listed = record.fields[shape]
-    last = listed[-1] if isinstance(listed, list) and listed and isinstance(listed[-1], dict) else {}
-    if last.get("role", last.get("from")) in ("user", "human"):
+        listed = fields[shape]
+        last = listed[-1] if isinstance(listed, list) and listed and isinstance(listed[-1], dict) else {}
+        own = last.get("role", last.get("from")) not in ("user", "human")
         said = {"role": "assistant", "content": "-"} if "role" in last else {"from": "gpt", "value": "-"}
-        return to_chat(Record(record.where, record.id, {**record.fields, shape: [*listed, said]}))
-    return to_chat(record)
+        fields = fields if own else {**fields, shape: [*listed, said]}
+    return to_chat(Record(record.where, record.id, fields)).messages, own
 
 
 def _others(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
