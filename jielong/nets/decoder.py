@@ -215,10 +215,11 @@ class _Block:
         return self._add(x, self.activate(up(inner)), down, self.last)
 
     def _with(self, name: str, step: _Step) -> kernels.Matrix:
-        """A matrix as the adapters of this step's rows have it."""
+        """A matrix as the adapters of this step's rows have it. Exact mode always adds to the stream afterwards: rows
+        without an adapter must not be rounded otherwise when others have one."""
         matrix: kernels.Matrix = getattr(self, name)
         changes = [(rows, self.changes[name][each]) for each, rows in step.rows.items() if each in self.changes[name]]
-        return Several(matrix, changes) if changes else matrix
+        return Several(matrix, changes) if changes or self.exact else matrix
 
     def _add(self, x: Tensor, y: Tensor, matrix: kernels.Matrix, after: Callable[[Tensor], Tensor] | None) -> Tensor:
         if after is None:

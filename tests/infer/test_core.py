@@ -42,7 +42,7 @@ def text(i: int, n: int) -> tuple[int, ...]:
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The decoder in C++ (where there is a compiler), and the one without."""
     if request.param == "call by call":
-        monkeypatch.setattr("jielong.infer.runner.native.decoder", lambda model, bits: None)
+        monkeypatch.setattr("jielong.infer.runner.native.decoder", lambda *_: None)
     elif build.library() is None:
         pytest.skip("no compiler here")
     return request.param

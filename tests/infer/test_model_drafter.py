@@ -47,7 +47,7 @@ def draws(seed: int = 0) -> Draws:
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The decoder in C++ (where there is a compiler), and the one without."""
     if request.param == "call by call":
-        monkeypatch.setattr("jielong.infer.runner.native.decoder", lambda model, bits: None)
+        monkeypatch.setattr("jielong.infer.runner.native.decoder", lambda *_: None)
     elif build.library() is None:
         pytest.skip("no compiler here")
     return request.param

@@ -189,27 +189,37 @@ class NativeDecoder:
         gated = name == "up" and self.config.gated
         rows = layout.head_rows(self.config.blocks[number], self.config) if name == "qkv" else None
 
-        def packed(values: Tensor | None) -> Tensor | None:
-            if values is None:
-                return None
+        def packed(values: Tensor) -> Tensor:
             values = values.view(len(values), -1).float()
             return self._pack(values if rows is None else values[rows], values.shape[1], gated)
+
+        def column(values: Tensor | None) -> int | None:
+            return None if values is None else self._at(packed(values))
 
         read = thin.read
         if read is not None and name == "down":
             read = F.pad(read, (0, self.hidden_width - len(read)))
-        made = Thin(read=self._at(read), factor=self._at(packed(thin.factor)), shift=self._at(packed(thin.shift)))
+        made = Thin(read=self._at(read), factor=column(thin.factor), shift=column(thin.shift))
         if thin.a is not None and thin.b is not None and thin.spans is not None:
             ranks, columns = thin.a.shape
             made.ranks = -(-ranks // FOURS) * FOURS
             more = self.hidden_width - columns if name == "down" else 0
             made.a = self._at(F.pad(thin.a, (0, more, 0, made.ranks - ranks)))
-            made.b = self._at(packed(F.pad(thin.b, (0, made.ranks - ranks))))
-            first, last = packed(ranks - thin.spans[:, 0]), packed(thin.spans[:, 1])
-            assert first is not None and last is not None  # what fills a panel up is zero: it has no say
-            first, last = (each.view(-1, self.vector).amax(1) for each in (first, last))
-            made.spans = self._at(torch.stack([(ranks - first).minimum(last), last], 1).to(torch.int32))
+            made.b, made.spans = (self._at(each) for each in self._dense(*map(packed, (
+                thin.b, ranks - thin.spans[:, 0], thin.spans[:, 1]))))  # fmt: skip
         return made
+
+    def _dense(self, b: Tensor, before: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """A matrix in panels without the ranks that a vector of columns has not: (numbers, V), and for each vector
+        its first rank and where its numbers begin. `before` (ranks - first rank) and `last` by column, in panels."""
+        first, last = (each.view(-1, self.vector).amax(1) for each in (before, last))  # what fills up is 0: no say
+        ranks = b.numel() // before.numel()
+        first = (ranks - first).minimum(last)
+        whole = b.view(-1, ranks, 2, self.vector).transpose(1, 2).reshape(-1, ranks, self.vector)
+        place = torch.arange(ranks)
+        own = (place >= first[:, None]) & (place < last[:, None])
+        begins = F.pad((last - first).cumsum(0), (1, 0))
+        return whole[own], torch.stack([F.pad(first, (0, 1)), begins], 1).to(torch.int32)
 
     def _matrix(self, name: str, weight: Tensor, bias: Tensor | None, rows: Tensor | None = None,
                 gated: bool = False, inputs: int = 0) -> Matrix:  # fmt: skip

@@ -117,8 +117,15 @@ template <int R, int P> __attribute__((noinline)) void adapt(const Job &job, int
             change(*thin, job.beside->low + (row + r) * job.beside->most, panel * 2, 2 * P, sums[r]);
 }
 
+template <int R, int P> __attribute__((noinline)) void ahead(const Job &job, int64_t row, int64_t panel) {
+    const Thin *const *thins = job.beside->thins + row;
+    for (int r = 0; r < R; ++r)
+        if (thins[r] && (r == 0 || thins[r] != thins[r - 1])) fetch(*thins[r], panel * 2, 2 * P);
+}
+
 template <int R, int P> void tile(const Job &job, int64_t row, int64_t panel) {
     vec sums[R][2 * P] = {};
+    if (job.beside) ahead<R, P>(job, row, panel);
     if (job.bytes) products8<R, P>(job, row, panel, sums);
     else products<R, P>(job, row, panel, sums);
     for (int j = 0; j < 2 * P; ++j) {

@@ -66,7 +66,11 @@ struct Changed {
             for (int64_t each = 0; each < tokens * pieces; ++each) {
                 const int64_t i = each / pieces;
                 const Thin *thin = me.thins[which][i];
-                if (thin && thin->b) narrow(*thin, x + i * k, k, each % pieces * RANKS, low + i * m.most);
+                const Thin *next = i + 1 < tokens ? me.thins[which][i + 1] : nullptr;
+                const int64_t first = each % pieces * RANKS;
+                if (next && next != thin && first < next->ranks)
+                    fetch(next->a + first * k, std::min<int64_t>(RANKS, next->ranks - first) * k);
+                if (thin && thin->b) narrow(*thin, x + i * k, k, first, low + i * m.most);
             }
         }
         all = {me.thins[which].data(), low, m.most};
