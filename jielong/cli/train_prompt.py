@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -113,9 +115,11 @@ def prompt(
     if found["found"]["score"] <= found["none"]["score"]:
         talk.warn("on questions kept apart the found prompt is no better than none: more --steps, --samples or data")
     talk.document({"out": str(out), **found})
-    if not text:
-        words = "--system" if before == "system" else "with before it"
-        talk.next_command(f'jielong generate "..." --chat {words} "{found["found"]["text"]}" --model {model}')
+    words = found["found"]["text"]
+    if before == "system" and not text:
+        talk.next_command(f'jielong generate "..." --chat --system {shlex.quote(words)} --model {model}')
+    else:
+        talk.next_command(f"jielong generate {shlex.quote(words + ' ...')}{'' if text else ' --chat'} --model {model}")
 
 
 def _data(
@@ -218,7 +222,4 @@ def _told(objective: DiscretePrompt, search: Search) -> dict[str, Any]:
 
 def _again() -> str:
     """The command that goes on."""
-    import shlex
-    import sys
-
     return shlex.join(["jielong", *(w for w in sys.argv[1:] if w not in ("--overwrite", "--resume")), "--resume"])

@@ -297,23 +297,27 @@ def test_principles_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "question"),
+    ("line", "question", "answer"),
     [
-        ({"prompt": "a?", "chosen": "b", "rejected": "c"}, "a?"),
-        ({"prompt": [{"role": "user", "content": "a?"}], "chosen": []}, "a?"),
-        ({"question": "a?", "answer": "b"}, "a?"),
-        ({"messages": [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]}, "a?"),
-        ({"messages": [{"role": "user", "content": "a?"}]}, "a?"),
-        ({"conversations": [{"from": "human", "value": "a?"}, {"from": "gpt", "value": "b"}]}, "a?"),
-        ({"instruction": "a?", "input": "x", "output": "b"}, "a?\n\nx"),
+        ({"prompt": "a?", "chosen": "b", "rejected": "c"}, "a?", None),
+        ({"prompt": [{"role": "user", "content": "a?"}], "chosen": []}, "a?", None),
+        ({"question": "a?", "answer": "b"}, "a?", "b"),
+        ({"messages": [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]}, "a?", "b"),
+        ({"messages": [{"role": "user", "content": "a?"}], "answer": "c"}, "a?", "c"),
+        ({"messages": [{"role": "user", "content": "a?"}]}, "a?", None),
+        ({"conversations": [{"from": "human", "value": "a?"}, {"from": "gpt", "value": "b"}]}, "a?", "b"),
+        ({"conversations": [{"from": "human", "value": "a?"}], "chosen": {"from": "gpt", "value": "b"}}, "a?", None),
+        ({"instruction": "a?", "input": "x", "output": "b"}, "a?\n\nx", None),
     ],
 )
-def test_prompts_are_found_in_every_shape(tmp_path: Path, line: dict[str, Any], question: str) -> None:
+def test_prompts_are_found_in_every_shape(
+    tmp_path: Path, line: dict[str, Any], question: str, answer: str | None
+) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(json.dumps(line) + "\n")
     (asked,) = read_asked(str(path))
     assert asked.question == question and asked.prompt[-1] == {"role": "user", "content": question}
-    assert (asked.columns.get("answer") == "b") == ("answer" in line)
+    assert asked.columns.get("answer") == answer
 
 
 def test_a_file_without_prompts_is_told(tmp_path: Path) -> None:
