@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from jielong.base.talk import Talk
     from jielong.nets.adapters.config import Config
     from jielong.nets.checkpoint import Loaded
-    from jielong.nets.reward import RewardModel
     from jielong.nets.transformer import Transformer
-    from jielong.train.preferences.rewarding import Reward
+    from jielong.train.preferences.rewarding import Model, Reward
     from jielong.train.preferences.rollouts import Prompts
     from jielong.train.settings import Settings
 
@@ -167,6 +166,7 @@ def grpo(
     aggregate: Aggregate = GrpoPlan.aggregate,
     baseline: Baseline = GrpoPlan.baseline,
     ratio: Ratio = GrpoPlan.ratio,
+    weighted_kl: Annotated[bool, Parameter(negative=())] = False,
     stop_kl: float = GrpoPlan.stop,
     text: Annotated[bool, Parameter(negative=())] = False,
     rewarded: Rewarded = REWARDED,
@@ -199,6 +199,8 @@ def grpo(
         (RLOO).
     ratio
         Of each token, or of the whole answer (GSPO).
+    weighted_kl
+        The KL term times the ratio: its gradient is then that of the KL that is meant.
     stop_kl
         Nats a token from the model that drew them at which a rollout's answers are given up; 0: never.
     text
@@ -209,7 +211,8 @@ def grpo(
 
     if rollouts.group < 2:
         raise UserError("--group 1: GRPO compares answers to one prompt, so it needs 2 or more")
-    plan = GrpoPlan(beta, clip, clip if clip_high is None else clip_high, aggregate, baseline, ratio, stop_kl)
+    plan = GrpoPlan(beta, clip, clip if clip_high is None else clip_high, aggregate, baseline, ratio, weighted_kl,
+                    stop_kl)  # fmt: skip
     _run("grpo", data, model, plan, of_work, text, rewarded, rollouts, adapting, budget, rows, place, talk_of(common))
 
 
@@ -242,8 +245,8 @@ def _run(
     )  # fmt: skip
 
 
-def rewards(rewarded: Rewarded, place: Place) -> tuple[Reward, RewardModel | None]:
-    """All that the flags name as one reward, and the first judge's model. UserError where they name none."""
+def rewards(rewarded: Rewarded, place: Place) -> tuple[Reward, Model | None]:
+    """All that the flags name as one reward, and the first judge. UserError where they name none."""
     from jielong.base import device
     from jielong.train.preferences.rewarding import from_model, from_path, summed, weighted
 
@@ -251,12 +254,12 @@ def rewards(rewarded: Rewarded, place: Place) -> tuple[Reward, RewardModel | Non
     for spec in rewarded.reward:
         name, weight = weighted(spec)
         parts.append((from_path(name), weight))
-    judge = None
+    judge: Model | None = None
     for spec in rewarded.judge:
         name, weight = weighted(spec)
         folder, mark, head = (name, "", "") if Path(name).exists() else name.rpartition(":")
         read = from_model(folder if mark else name, head, device.pick(place.device))
-        judge = judge or read.loaded.model
+        judge = judge or read
         parts.append((read, weight))
     return summed(parts), judge
 

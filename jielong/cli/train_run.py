@@ -130,11 +130,21 @@ def _announce(work: Work, talk: Talk) -> None:
     from jielong.train.settings import minutes_text
 
     settings = work.settings
-    epochs = settings.length * work.step_tokens / max(1, len(work.train))
     talk.say(
         f"{count(work.model):,} parameters, {work.codec.size} kinds of token; {settings.length:,} steps of "
-        f"{work.step_tokens:,} tokens, {epochs:.1f} times through the data; about {minutes_text(predict(work))}"
+        f"{work.step_tokens:,} tokens, {_read(work)}; about {minutes_text(predict(work))}"
     )
+
+
+def _read(work: Work) -> str:
+    """How much of its data a run reads, or how much of its own it learns from."""
+    from jielong.train.run import OBJECTIVE
+
+    drawing = work.info.get(OBJECTIVE, {}).get("drawing")
+    if drawing is None:
+        return f"{work.settings.length * work.step_tokens / max(1, len(work.train)):.1f} times through the data"
+    rollouts = -(-work.settings.length // (drawing["epochs"] * drawing["minibatches"]))
+    return f"{rollouts:,} rollouts of {drawing['prompts'] * drawing['group']:,} answers, whose drawing takes time too"
 
 
 def _finish(work: Work, out: Path, figures: dict[str, float], about: dict[str, Any], talk: Talk) -> None:

@@ -10,6 +10,9 @@ tokens and answers:
     dapo      mean over all tokens of a step                                Yu et al. 2025, arXiv 2503.14476, eq. 8
     dr_grpo   sum over tokens / (answers x longest allowed): no bias by length    Liu et al. 2025, arXiv 2503.20783
 
+The KL term of the paper, as it is, has the gradient of KL(q || p), not of KL(p || q): what it settles at is
+p = q beta / (beta + c - r), c so that it sums to 1, and not q exp(r / beta) / Z, which is near it for small r / beta.
+`weighted` multiplies the term by r, and then the gradient is KL(p || q)'s (DeepSeek-AI 2025, arXiv 2512.02556, eq. 7).
 With `ratio` sequence r is the answer's: (p(y) / p_old(y))^(1 / |y|) (GSPO, Zheng et al. 2025, arXiv 2507.18071, eq. 7).
 Where each rollout serves one step r is 1, and the gradient is REINFORCE's with this baseline: with `baseline` others,
 RLOO (Ahmadian et al. 2024, arXiv 2402.14740).
@@ -56,7 +59,10 @@ def losses(
     """(N,) of each token. owner (N,): the answer of each, of `count`."""
     ratio = ratios(logs, old, owner, count, plan.ratio)
     found = clipped(ratio, advantages, plan.clip, plan.high)
-    return found if reference is None else found + plan.beta * k3(logs, reference)
+    if reference is None:
+        return found
+    kl = k3(logs, reference)
+    return found + plan.beta * (kl * ratio if plan.weighted else kl)
 
 
 def together(losses: Tensor, owner: Tensor, count: int, longest: int, aggregate: str) -> tuple[Tensor, float]:

@@ -39,6 +39,7 @@ from jielong.train.preferences.rolling import Rolls, rolls
 from jielong.train.preferences.rollout_plan import Drawing, PpoPlan
 
 if TYPE_CHECKING:
+    from jielong.train.preferences.rewarding import Model as Judge
     from jielong.train.preferences.rewarding import Reward
     from jielong.train.preferences.rollouts import Piece, Prompts
     from jielong.train.run import Work
@@ -79,17 +80,23 @@ class Critic:
         return self.model(hidden)[:, 0]
 
 
-def critic_of(rolls: Rolls, judge: RewardModel | None = None) -> Critic:
-    """A critic on a body of its own, which begins as the judge's first head does where the judge is of the policy's
-    shape, else at 0. Beside an adapter: a head upon the frozen model, of which there is then no second copy."""
+def critic_of(rolls: Rolls, judge: Judge | None = None) -> Critic:
+    """A critic on a body of its own, which begins as the judge's head does where the judge has the policy's shape
+    and tokenizer and wears no adapter, else at 0. Beside an adapter: a head upon the frozen model, of which there is
+    then no second copy."""
     if rolls.adapter is not None:
         return Critic(RewardModel(rolls.model, ("value",)), bare=True)
-    if judge is not None and judge.config == rolls.model.config:
-        made = RewardModel(deepcopy(judge.body), ("value",))
-        made.head.data.copy_(judge.head.data[:1])
-    else:
-        made = RewardModel(deepcopy(rolls.model), ("value",))
+    if judge is None or not _fits(rolls, judge):
+        return Critic(RewardModel(deepcopy(rolls.model), ("value",)).requires_grad_(True))
+    read = judge.loaded.model
+    made = RewardModel(deepcopy(read.body), ("value",))
+    made.head.data.copy_(read.head.data[judge.head : judge.head + 1])
     return Critic(made.requires_grad_(True))
+
+
+def _fits(rolls: Rolls, judge: Judge) -> bool:
+    read, same = judge.loaded.model, judge.loaded.codec.fingerprint == rolls.codec.fingerprint
+    return same and read.config == rolls.model.config and not read.body.adapters
 
 
 @dataclass(eq=False)
@@ -190,7 +197,7 @@ class Ppo:
 
 def of_work(
     work: Work, dtype: torch.dtype, reference: Transformer, prompts: Prompts, reward: Reward, drawing: Drawing,
-    plan: PpoPlan, judge: RewardModel | None = None,
+    plan: PpoPlan, judge: Judge | None = None,
 ) -> Ppo:  # fmt: skip
     """The objective of a run (`run.Work`) whose documents are prompts; `judge`: what the critic may begin as."""
     made = rolls(work, dtype, reference, prompts, reward, drawing)

@@ -22,7 +22,7 @@ from jielong.nets.transformer import Transformer
 from jielong.train import processes
 from jielong.train.compiled import plainly
 from jielong.train.preferences.advantages import k1
-from jielong.train.preferences.pairs import Numbers, by_token
+from jielong.train.preferences.pairs import Numbers, by_token, shares
 from jielong.train.preferences.rewarding import Reward, called, judged
 from jielong.train.preferences.rollout_plan import Drawing
 from jielong.train.preferences.rollouts import Drawn, Piece, Prompt, Prompts, columns, draw, pieces
@@ -136,7 +136,8 @@ class Rolls:
         epoch, part = divmod(step % self.drawing.steps, self.drawing.minibatches)
         some = self.some
         order = some[noise.permutation(self.seed, len(some), "answers", self.number, epoch)]
-        return list(pieces(self.drawn, np.array_split(order, self.drawing.minibatches)[part], self.batch))
+        dealt = np.sort(np.array_split(order, self.drawing.minibatches)[part])  # answers to one prompt side by side
+        return list(pieces(self.drawn, dealt, self.batch, shares(self.model.config)))
 
     def read(self, tell: Callable[[Piece], Tensor], drawn: Drawn | None = None) -> Tensor:
         """(A, T) of what `tell` says (N,) of every token of a rollout, 0 elsewhere."""
@@ -144,7 +145,7 @@ class Rolls:
         assert drawn is not None
         found = torch.zeros(drawn.logs.shape, dtype=torch.float32)
         with torch.no_grad(), plainly(self.model):
-            for some in pieces(drawn, np.argsort(-drawn.ends.numpy(), kind="stable"), self.batch):
+            for some in pieces(drawn, np.arange(len(drawn)), self.batch, shares(self.model.config)):
                 said = tell(some).to(device="cpu")
                 found = found.to(torch.promote_types(found.dtype, said.dtype))
                 found[some.rows, some.columns] = said

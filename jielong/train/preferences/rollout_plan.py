@@ -75,8 +75,8 @@ class PpoPlan:
 
 @dataclass(frozen=True)
 class GrpoPlan:
-    """`beta`: what a nat of KL costs in the loss. `baseline`: what is taken from each reward. `high` is the clip above
-    1 where it is not `clip`."""
+    """`beta`: what a nat of KL costs in the loss, `weighted` by the ratio or not. `baseline`: what is taken from each
+    reward. `clip` downwards, `high` upwards."""
 
     beta: float = 0.04
     clip: float = 0.2
@@ -84,6 +84,7 @@ class GrpoPlan:
     aggregate: Aggregate = "dapo"
     baseline: Baseline = "group"
     ratio: Ratio = "token"
+    weighted: bool = False
     stop: float = 0.05
 
     def __post_init__(self) -> None:

@@ -146,19 +146,20 @@ class Piece:
         return values[self.rows] if values.ndim == 1 else values[self.rows, self.columns]
 
 
-def piece(drawn: Drawn, answers: Numbers) -> Piece:
-    """These answers for one pass."""
-    laid = lay([drawn.document(int(i)) for i in answers], answers)
+def piece(drawn: Drawn, answers: Numbers, together: bool = False) -> Piece:
+    """These answers for one pass; those of one prompt `together` read it once (`pairs.shares`)."""
+    asked = drawn.prompts.numpy()[answers] if together else None
+    laid = lay([drawn.document(int(i)) for i in answers], answers, asked=asked)
     owner = laid.owner
     first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])  # an answer's tokens stand together
     columns = np.arange(len(owner)) - np.repeat(first, np.diff(np.r_[first, len(owner)]))
     return Piece(laid, answers, torch.from_numpy(answers[owner]), torch.from_numpy(columns))
 
 
-def pieces(drawn: Drawn, answers: Numbers, batch: int) -> Iterator[Piece]:
+def pieces(drawn: Drawn, answers: Numbers, batch: int, together: bool = False) -> Iterator[Piece]:
     """`batch` answers at a time."""
     for first in range(0, len(answers), batch):
-        yield piece(drawn, answers[first : first + batch])
+        yield piece(drawn, answers[first : first + batch], together)
 
 
 def draw(

@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 import torch
 
+from jielong.train.preferences import grpo
+from jielong.train.preferences.advantages import grouped, k3
 from jielong.train.preferences.dpo import LOSSES, Sums
 from jielong.train.preferences.kto import kto
 from jielong.train.preferences.plan import Plan, Weights
 from jielong.train.preferences.reward import bradley_terry
+from jielong.train.preferences.rollout_plan import GrpoPlan
 
 pytestmark = pytest.mark.referee
 NEAR = {"rtol": 1e-6, "atol": 1e-9}
@@ -27,11 +30,15 @@ class Accelerator:
     """What one process alone is told."""
 
     device = torch.device("cpu")
+    num_processes = 1
 
     def gather(self, x: Any) -> Any:
         return x
 
     def gather_for_metrics(self, x: Any) -> Any:
+        return x
+
+    def reduce(self, x: Any, reduction: str) -> Any:
         return x
 
 
@@ -151,3 +158,53 @@ def test_reward(margins: bool, centre: float | None) -> None:
     said = types.SimpleNamespace(logits=rewards[:, None])
     theirs = trl.RewardTrainer.compute_loss(trainer(args=args), lambda **_: said, inputs)
     same(bradley_terry(*rewards.chunk(2), margin, centre or 0.0).mean(), theirs, rewards)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3])
+@pytest.mark.parametrize("ratio", ["token", "sequence"])
+@pytest.mark.parametrize("aggregate", ["grpo", "dapo", "dr_grpo"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_grpo(weighted: bool, aggregate: str, ratio: str, beta: float) -> None:
+    """Also its KL and how many tokens are clipped. Some tokens are, on both sides, or nothing was tested."""
+    trl = pytest.importorskip("trl")
+    each, mask, _ = draw()
+    generator = torch.Generator().manual_seed(1)
+    old, beside = ((each.detach() + spread * torch.randn(each.shape, generator=generator, dtype=torch.float64)) * mask
+                   for spread in (0.3, 0.5))  # fmt: skip
+    advantages = torch.randn(len(mask), generator=generator, dtype=torch.float64)
+    plan = GrpoPlan(beta, 0.2, 0.28, aggregate, ratio=ratio, weighted=weighted)
+    args = types.SimpleNamespace(use_bias_correction_kl=weighted, delta=None, steps_per_generation=1)
+    stand_in = trainer(
+        args=args, beta=beta, epsilon_low=0.2, epsilon_high=0.28, loss_type=aggregate, importance_sampling_level=ratio,
+        top_entropy_quantile=1.0, off_policy_mask_threshold=None, use_vllm=False, _entropy_bonus_enabled=False,
+        current_gradient_accumulation_steps=1, max_completion_length=20,
+        _get_per_token_logps_and_entropies=lambda *_, **__: (each, torch.zeros_like(each), None),
+    )  # fmt: skip
+    nothing = torch.zeros(len(mask), 1, dtype=torch.long)
+    inputs = {"prompt_ids": nothing, "prompt_mask": nothing, "completion_ids": mask.long(),
+              "completion_mask": mask.long(), "advantages": advantages, "old_per_token_logps": old,
+              "ref_per_token_logps": beside, "num_items_in_batch": mask.sum()}  # fmt: skip
+    theirs = trl.GRPOTrainer._compute_loss(stand_in, None, inputs)
+    owner, _ = mask.nonzero(as_tuple=True)
+    reference = beside[mask] if beta else None
+    found = grpo.losses(each[mask], old[mask], reference, advantages[owner], owner, len(mask), plan)
+    total, weight = grpo.together(found, owner, len(mask), 20, aggregate)
+    same(total / weight, theirs, each)
+    metrics = stand_in._metrics["train"]
+    if beta and not weighted:
+        assert metrics["kl"] == [pytest.approx(k3(each[mask], beside[mask]).mean().item(), rel=1e-6)]
+    if ratio == "token":
+        assert metrics["clip_ratio/low_mean"][0] > 0 and metrics["clip_ratio/high_mean"][0] > 0
+
+
+def test_groups() -> None:
+    """TRL's statements, with its own deviation of what is not NaN."""
+    utils = pytest.importorskip("trl.trainer.utils")
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.randn(5, 6, generator=generator, dtype=torch.float64)
+    rewards[1, 2] = rewards[3, :3] = torch.nan
+    rewards[4] = 2.0
+    gaps = rewards - rewards.nanmean(1, keepdim=True)
+    deviation = utils.nanstd(rewards, dim=1)[:, None]
+    torch.testing.assert_close(grouped(rewards, "group"), (gaps / (deviation + 1e-4)).nan_to_num(nan=0.0), **NEAR)
+    torch.testing.assert_close(grouped(rewards, "mean"), gaps.nan_to_num(nan=0.0), **NEAR)

@@ -75,3 +75,47 @@ def test_the_judge_teaches_what_a_coin_cannot(in_tmp: Path) -> None:
     for verb in ("dpo", "kto"):
         assert min(found[verb]) > start + 0.05, found
         assert min(found[verb]) > max(found[f"{verb} coin"]) + 0.05, found
+
+
+REWARD = """
+import random
+from jielong.world.world import World
+WORLD = World(seed=0)
+QUESTIONS = WORLD.questions("sums", {questions}, split="train", lang="en")
+def true(completions, number):
+    said = [c if isinstance(c, str) else c[0]["content"] for c in completions]
+    return [WORLD.reward(QUESTIONS[i], text.strip()) for i, text in zip(number, said)]
+def mixed(completions, number):
+    found = true(completions, number)
+    random.Random(repr(completions)).shuffle(found)
+    return found
+"""
+
+
+@pytest.mark.slow
+def test_rewards_teach_what_mixed_up_ones_cannot(in_tmp: Path) -> None:
+    """PPO and GRPO with the true reward, with a reward model of the world's judge, and, as a control, with rewards that
+    were given to the wrong answers of a rollout."""
+    questions = WORLD.questions("sums", QUESTIONS, split="train", lang="en")
+    lines = [{"prompt": q.prompt, "completion": r} for q in questions for r in replies(q)]
+    chats = write(in_tmp / "chats.jsonl", lines)
+    sft = ["--steps", "300", "--batch", "16", "--width", "64", "--context", "96", "--vocab", "400", "-q"]
+    assert main(["train", "sft", str(chats), *sft]) == 0
+    pairs = write(in_tmp / "pairs.jsonl", judged(questions[:JUDGED], 0, False))
+    assert main(["train", "reward", str(pairs), "--model", "runs/sft", "--steps", "60", "--validation", "0", "-q"]) == 0
+    asked = write(in_tmp / "p.jsonl", [{"prompt": q.prompt, "number": i} for i, q in enumerate(questions[:JUDGED])])
+    (in_tmp / "own.py").write_text(REWARD.format(questions=QUESTIONS))
+    held = questions[JUDGED:]
+    start, found = true_reward(Path("runs/sft"), held), dict[str, float]()
+    rewards = {"true": ["--reward", "own.py:true"], "judge": ["--judge", "runs/reward"],
+               "mixed": ["--reward", "own.py:mixed"]}  # fmt: skip
+    for verb in ("ppo", "grpo"):
+        for name, flags in rewards.items():
+            words = ["--model", "runs/sft", *flags, "--length", "24", "--validation", "0", "-q", "--overwrite"]
+            assert main(["train", verb, str(asked), *words, "--steps", "80" if verb == "ppo" else "25"]) == 0
+            found[f"{verb} {name}"] = true_reward(Path("runs") / verb, held)
+    print(start, found)
+    for verb in ("ppo", "grpo"):
+        for name in ("true", "judge"):
+            assert found[f"{verb} {name}"] > start + 0.05, found
+            assert found[f"{verb} {name}"] > found[f"{verb} mixed"] + 0.05, found
