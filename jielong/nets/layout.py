@@ -33,7 +33,8 @@ def changed(model: Transformer) -> bool:
     """Whether adapters that are not merged change what the model's products give."""
     if getattr(model, "changes", None):  # of what stands before every text
         return True
-    return any(half.changes for block in cast(Iterable[Block], model.blocks) for half in (block.attention, block.feed))
+    blocks = cast(Iterable[Block], getattr(model, "blocks", ()))
+    return any(half.changes for block in blocks for half in (block.attention, block.feed))
 
 
 def head_rows(layer: Layer, config: TransformerConfig) -> Tensor:

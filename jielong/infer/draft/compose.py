@@ -273,4 +273,4 @@ def _core(setup: Setup, feature: Feature, **options: Any) -> Core:
 
 
 def _cache(feature: Feature) -> dict[str, Any]:
-    return {name: value for name, value in feature.options.items() if name == "bits"}
+    return {name: value for name, value in feature.options.items() if name in ("bits", "adapters")}

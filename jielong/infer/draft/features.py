@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,9 @@ from jielong.infer.sampling import Sampling
 from jielong.infer.schedule import Row
 from jielong.infer.slots import Marks
 from jielong.nets import drafts
+from jielong.nets.adapters import attach
+from jielong.nets.adapters.adapter import Adapter
+from jielong.nets.adapters.config import Config, Ia3, Lora
 from jielong.nets.config import TransformerConfig
 from jielong.nets.drafts import KINDS
 from jielong.nets.pages import page_bytes
@@ -160,6 +163,22 @@ def together(setup: Setup) -> list[Request]:
     return [*ruled(setup, asked[::2]), *asked[1::2]]
 
 
+def adapters(model: Transformer) -> dict[str, Adapter]:
+    """Adapters of several kinds, drawn as the model is."""
+    kinds: Mapping[str, Config] = {"lora": Lora(rank=3), "dora": Lora(rank=2, dora=True), "ia3": Ia3()}
+    found = {name: attach.fresh(model, kind, seed=3) for name, kind in kinds.items()}
+    generator = torch.Generator().manual_seed(3)
+    for adapter in found.values():
+        for parameter in adapter.requires_grad_(False).eval().parameters():
+            parameter.add_(torch.empty_like(parameter).normal_(0.0, 0.1, generator=generator))
+    return found
+
+
+def by_adapter() -> list[Request]:
+    """Each request by the base and by every adapter: the same prompt, and another text."""
+    return [replace(r, adapter=name) for r in some(4) for name in ("", "lora", "dora", "ia3")]
+
+
 def features() -> list[Feature]:
     """Those of the engine and of requests that a drafter must live with."""
     tight = {"memory": 12 * page_bytes(Setup().model.config)}
@@ -183,6 +202,8 @@ def features() -> list[Feature]:
         Feature("stop", lambda s: [some(15, stop=("ab", "q", "c"), stop_ids=(4, 30, 32))],
                 lambda core, out: sum(o[3] == "stop" for o in out) > 5),
         Feature("n > 1", lambda s: [one_prompt(6, False)], lambda core, out: core.scheduler.hits >= 20 * 5),
+        Feature("adapters", lambda s: [by_adapter()], lambda core, out: len({o[0] for o in out[:4]}) == 4,
+                {"adapters": adapters(Setup().model)}),
         Feature("all together", lambda s: [together(s)], lambda core, out: core.scheduler.preemptions > 0,
                 {"memory": 11 * page_bytes(Setup().model.config), "chunk": 36, "streams": 8}),
     ]  # fmt: skip
