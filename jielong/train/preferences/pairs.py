@@ -90,7 +90,7 @@ def lay(
         if n:
             ids[row, place : place + n] = documents[unit.members[0]][0][:n]
             positions[row, place : place + n] = np.arange(n)
-            numbers[row, place:] = number
+            numbers[row, place:], above[row, place:] = number, -1
         begin = place + n
         for k, i in enumerate(unit.members):
             tokens, marks = documents[i]

@@ -93,6 +93,10 @@ def test_answers_carry_the_samplers_log_probabilities(codec: Any) -> None:
     assert of.ids.shape[0] < len(some)  # several in a row
     logs, _ = by_token(model, of.laid)
     torch.testing.assert_close(logs.detach(), of.of(drawn.logs), rtol=1e-4, atol=1e-4)
+    together, every = piece(drawn, np.arange(15), True), piece(drawn, np.arange(15))
+    assert together.ids.size < every.ids.size and len(together.ids) < 5  # prompts are read once, several in a row
+    logs, _ = by_token(model, together.laid)
+    torch.testing.assert_close(logs.detach(), together.of(drawn.logs), rtol=1e-4, atol=1e-4)
     assert len(of.rows) == int(drawn.lengths[some].sum()) and set(of.rows.tolist()) == set(some.tolist())
     for row, prompt in enumerate(numbers):
         ids, marks = drawn.document(row)
