@@ -54,7 +54,9 @@ def test_the_text_stays_what_it_is(feature: str) -> None:
     assert len(found) == len(drafters(SETUP)) and min(cell.tokens for cell in found) > 60
 
 
-@pytest.mark.parametrize("feature", ["batch", "preemption", "grammar", "stop", "int8 cache", "adapters", "all together"])
+@pytest.mark.parametrize("feature", [
+    "batch", "preemption", "grammar", "stop", "int8 cache", "adapters", "all together",
+])  # fmt: skip
 def test_the_law_stays_what_it_is(feature: str) -> None:
     found = Composed(cells(FEW, [feature], ("token", "block", "multi")), 0.0)
     assert [(c.drafter, c.verifier, c.said) for c in found.cells if c.state != "right"] == []
