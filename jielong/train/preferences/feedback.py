@@ -1,8 +1,9 @@
-"""Whatever knows what an answer is worth, as a judge: a reward, and the world's own judge.
+"""Whatever knows what an answer is worth, as a judge: a reward, and the world's own judge; and a judge as a reward.
 
     RewardJudge(from_path("reward.py:right"))      any reward of `rewarding.py`: a function, a reward model
     RewardJudge(TrueReward())                      the world's true reward, for questions of the world
     WorldJudge(position_bias=1.0)                  its judge, whose bias and sharpness are known
+    JudgeReward(PointJudge(lm))                    the other way round: AI feedback as a reward of PPO and GRPO
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from itertools import combinations
 from typing import Any
 
 from jielong.base.errors import UserError
+from jielong.lm.protocol import gather
+from jielong.lm.sync import run
 from jielong.train.preferences.asked import Asked
-from jielong.train.preferences.judge import Compared, Judged, by_points, count, settled
+from jielong.train.preferences.best_of import distinct
+from jielong.train.preferences.judge import Compared, Judge, Judged, by_points, count, settled
 from jielong.train.preferences.rewarding import Reward, judged
 from jielong.world.text import Origin, Question
 from jielong.world.world import World
@@ -100,6 +104,49 @@ class WorldJudge:
             else:
                 pairs.append(settled(one, two, (first, prefers(answers[two], answers[one]))))
         return Judged(count(len(answers), pairs), tuple(pairs))
+
+
+@dataclass(frozen=True)
+class JudgeReward:
+    """A judge's points as a reward; what it could not judge is None.
+
+    The answers to one prompt are judged together, each once. Of a judge that compares, points are shares of comparisons
+    won among the answers at hand: they rank the answers to a prompt (GRPO), and say nothing across prompts; an answer
+    with none beside it is not judged.
+    """
+
+    judge: Judge
+    at_once: int = 16
+
+    @property
+    def name(self) -> str:
+        """The judge's."""
+        return self.judge.name
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[str], **columns: Sequence[Any]
+    ) -> Sequence[float | None]:
+        """One number an answer; an empty answer is not judged."""
+        groups: dict[str, list[int]] = {}
+        for number, prompt in enumerate(prompts):
+            groups.setdefault(repr(prompt), []).append(number)
+        gate = asyncio.Semaphore(self.at_once)
+
+        async def points(numbers: Sequence[int]) -> dict[str, float | None]:
+            first = numbers[0]
+            asked = Asked(prompts[first], {name: values[first] for name, values in columns.items()})
+            answers = distinct([completions[number] for number in numbers])
+            async with gate:
+                return dict(zip(answers, (await self.judge.ajudge(asked, answers)).points)) if answers else {}
+
+        async def every() -> list[dict[str, float | None]]:
+            return await gather(*map(points, groups.values()))
+
+        found: list[float | None] = [None] * len(completions)
+        for numbers, known in zip(groups.values(), run(every())):
+            for number in numbers:
+                found[number] = known.get(completions[number].strip())
+        return found
 
 
 def question_of(asked: Asked) -> Question:

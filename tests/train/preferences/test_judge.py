@@ -16,7 +16,7 @@ from jielong.base.errors import UserError, WorkFailed
 from jielong.lm.noisy import NoisyOracle
 from jielong.lm.scripted import Scripted
 from jielong.train.preferences.asked import Asked, read_asked
-from jielong.train.preferences.feedback import RewardJudge, TrueReward, WorldJudge, question_of
+from jielong.train.preferences.feedback import JudgeReward, RewardJudge, TrueReward, WorldJudge, question_of
 from jielong.train.preferences.judge import (
     Judge,
     Judged,
@@ -196,6 +196,17 @@ def test_a_reward_as_a_judge() -> None:
     found = judge(RewardJudge(reward), ["4", "5", "", "?"], Asked(ASKED.prompt, {"wanted": "4"}))  # type: ignore[arg-type]
     assert found.points == (1.0, 0.0, None, None)
     assert Counter(p.outcome for p in found.pairs) == {"first": 1, "unread": 5}
+
+
+def test_a_judge_as_a_reward() -> None:
+    """Each answer is judged once, among those to its own prompt; the way back is the way there."""
+    lm = Scripted(lambda prompt, index: "?" if "<answer>\n7\n" in prompt else f"Points: {prompt.count('4')}")
+    reward = JudgeReward(PointJudge(lm))
+    assert reward(["q", "q", "r", "q", "r"], ["4", "7", "44", " 4", ""]) == [1.0, None, 2.0, 1.0, None]
+    assert len(lm.calls) == 3
+    ranked = JudgeReward(PairJudge(Scripted(lambda prompt, index: fair(prompt))))
+    assert ranked(["q", "q", "r", "q"], ["4", "5", "9", "6"]) == [0.0, 0.5, None, 1.0]
+    assert judge(RewardJudge(reward), ["4", "7"]).points == (1.0, None)
 
 
 def test_the_world_judges_its_own_questions() -> None:
