@@ -90,7 +90,6 @@ def test_answers_carry_the_samplers_log_probabilities(codec: Any) -> None:
     assert len(drawn) == len(texts) == 15 and int(drawn.lengths.max()) <= DRAWING.length
     some = np.array([3, 0, 14, 8, 9])
     of = piece(drawn, some)
-    assert of.ids.shape[0] < len(some)  # several in a row
     logs, _ = by_token(model, of.laid)
     torch.testing.assert_close(logs.detach(), of.of(drawn.logs), rtol=1e-4, atol=1e-4)
     together, every = piece(drawn, np.arange(15), True), piece(drawn, np.arange(15))
