@@ -43,7 +43,7 @@ def open_lm(spec: str, device: str, seed: int = 0, adapter: Path | None = None) 
     """A model by its folder or by its address (URL#MODEL)."""
     from jielong.base.errors import UserError
 
-    if _address(spec):
+    if address(spec):
         from jielong.lm.remote import Remote
 
         if adapter is not None:
@@ -83,7 +83,7 @@ def _by_reward(spec: str, judging: Judging, device: str) -> Judge | None:
         found = WorldJudge()
     elif spec == TRUE:
         found = RewardJudge(TrueReward())
-    elif ".py:" in spec and not _address(spec):
+    elif ".py:" in spec and not address(spec):
         found = RewardJudge(from_path(spec))
     elif head := _reward_model(spec):
         found = RewardJudge(from_model(*head, device=pick(device)))
@@ -96,11 +96,12 @@ def _reward_model(spec: str) -> tuple[str, str] | None:
     """Folder and head where `spec` names a reward model."""
     from jielong.cli.judging import judges
 
-    if _address(spec) or spec == SELF:
+    if address(spec) or spec == SELF:
         return None
     folder, _, head = (spec, "", "") if Path(spec).exists() else spec.rpartition(":")
     return (folder, head) if folder and Path(folder).is_dir() and judges(Path(folder)) else None
 
 
-def _address(spec: str) -> bool:
+def address(spec: str) -> bool:
+    """Whether a model is named by its address."""
     return spec.startswith(("http://", "https://"))

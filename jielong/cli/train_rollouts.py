@@ -75,7 +75,7 @@ class Rewarded:
     reward: tuple[str, ...] = ()
     "FILE.py:FUNCTION, called as TRL calls it: fn(prompts, completions, **columns of the data) -> one number an answer."
     judge: tuple[str, ...] = ()
-    "A reward model's folder or run, perhaps with :HEAD."
+    "A reward model's folder or run, perhaps with :HEAD; or URL#MODEL, which gives each answer 0 to 5 points."
 
 
 @Parameter(name="*", group="Rows and rates")
@@ -248,6 +248,9 @@ def _run(
 def rewards(rewarded: Rewarded, place: Place) -> tuple[Reward, Model | None]:
     """All that the flags name as one reward, and the first judge. UserError where they name none."""
     from jielong.base import device
+    from jielong.cli.feedback import address, open_lm
+    from jielong.train.preferences.feedback import JudgeReward
+    from jielong.train.preferences.judge import PointJudge
     from jielong.train.preferences.rewarding import from_model, from_path, summed, weighted
 
     parts: list[tuple[Any, float]] = []
@@ -257,6 +260,9 @@ def rewards(rewarded: Rewarded, place: Place) -> tuple[Reward, Model | None]:
     judge: Model | None = None
     for spec in rewarded.judge:
         name, weight = weighted(spec)
+        if address(name):
+            parts.append((JudgeReward(PointJudge(open_lm(name, place.device))), weight))
+            continue
         folder, mark, head = (name, "", "") if Path(name).exists() else name.rpartition(":")
         read = from_model(folder if mark else name, head, device.pick(place.device))
         judge = judge or read

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jielong.base import files
 from jielong.cli.main import main
+from tests.lm.test_remote import fake, said
 
 REWARD = """
 import os, time
@@ -177,3 +179,42 @@ def test_best_of(made: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -
         assert code == 2 and line in err
     code, _, err = run(capsys, *words, "--judge", f"{made / 'reward.py'}:lost")
     assert code == 1 and "cannot be read" in err
+
+
+def test_a_judge_behind_an_address_rewards_rollouts(
+    made: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """GRPO on the points of a server's model; one that answers nonsense judges nothing, and that is said."""
+    few = ["--steps", 1, "--prompts", 2, "--group", 3, "--length", 4, "-q"]
+    answers = iter(f"Points: {i % 6}" for i in range(1000))
+    with fake(lambda path, body: said(next(answers))) as (url, seen):
+        words = ["train", "grpo", made / "prompts.jsonl", "--model", made / "sft", "--judge", f"{url}#m", *few]
+        code, out, err = run(capsys, *words, "--json")
+        assert code == 0, err
+        assert json.loads(out)["metrics"]["reward"] > 0 and "0 points" in seen[0]["messages"][0]["content"]
+    with fake(lambda path, body: said("Nice!")) as (url, _):
+        words = ["train", "grpo", made / "prompts.jsonl", "--model", made / "sft", "--judge", f"{url}#m", *few]
+        code, _, err = run(capsys, *words, "--overwrite")
+        assert code != 0 and "judge" in err and len(err.strip().splitlines()) == 1, err
+
+
+def test_a_server_answers_and_judges(made: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both the answers and the verdicts come from elsewhere; a dead judge is one line, and resumed it goes on."""
+
+    def handler(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        asked = body["messages"][0]["content"]
+        if "answer_A" in asked:
+            first, second = (asked.split(f"<answer_{c}>\n")[1].split("\n")[0] for c in "AB")
+            return said("Verdict: A" if first > second else "Verdict: B")
+        return said(f"answer {body['seed'] % 5}")
+
+    out = in_tmp / "remote.jsonl"
+    words = ["data", "prefer", made / "prompts.jsonl", "-n", 4, "--out", out, "--model"]
+    with fake(handler) as (url, _), fake(lambda path, body: (403, {"error": "no"})) as (shut, _):
+        code, _, err = run(capsys, *words, f"{url}#m", "--judge", f"{shut}#m")
+        assert code == 2 and "refuses the key in $JIELONG_REMOTE_KEY" in err
+        code, text, err = run(capsys, *words, f"{url}#m", "--judge", f"{url}#m", "--overwrite", "--json")
+        assert code == 0, err
+    told = json.loads(text)
+    assert told["kept"] + sum(told["left"].values()) == 6 and told["comparisons"]["swayed"] == 0
+    assert all(line["chosen"][0]["content"] > line["rejected"][0]["content"] for line in files.read_jsonl(out))
