@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from jielong.base import device, noise
 from jielong.base.errors import UserError
 from jielong.base.result import Interval, Result, Row
 from jielong.base.talk import Talk
+from jielong.bench import trl
+from jielong.bench.huggingface import Rounds
 from jielong.bench.trl import Chat, Pair, Setting
 from jielong.data.pack import Packer
 from jielong.data.tokens import Tokens
@@ -64,6 +66,7 @@ class Contestant:
     step: Step
     tokens: float
     seconds: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)  # of processors: what a step costs where others are at work too
 
     @property
     def speed(self) -> float:
@@ -111,7 +114,7 @@ def examples(
 def our_sft(scene: Scene, dtype: torch.dtype, rank: int = 0, compiled: bool = False) -> Contestant:
     """Our loop's own step over packed rows."""
     documents = ((np.array(a + b, dtype=np.int64), np.arange(len(a + b)) >= len(a)) for a, b in scene.chats)
-    packer = Packer(Tokens.from_documents(documents), scene.config.context, scene.rows)
+    packer = Packer(Tokens.from_documents(documents), scene.config.context, scene.rows, narrow=True)
     model = checkpoint.load(scene.folder).model.train()
     adapter = attach(model, Lora(rank=rank)).train() if rank else None
     if compiled:
@@ -140,39 +143,35 @@ def our_dpo(scene: Scene, dtype: torch.dtype, known: bool) -> Contestant:
     return Contestant(f"jielong, {str(dtype)[6:]}", task, True, lambda i: driver.step(objective.batches(i), i), tokens)
 
 
-def contestants(scene: Scene, tasks: tuple[str, ...], compiled: bool) -> Iterator[Contestant]:
-    """Ours and every setting of theirs."""
-    from jielong.bench import trl
-
+def contestants(scene: Scene, task: str, compiled: bool) -> Iterator[Contestant]:
+    """Ours and every setting of theirs, for one task."""
     fast = any(name in device.machine()["features"] for name in BF16)
-    kinds = [torch.float32, *([torch.bfloat16] if fast else [])]
-    for dtype in kinds:
-        for rank, task in ((0, "sft"), (RANK, "lora")):
-            if task in tasks:
-                yield our_sft(scene, dtype, rank)
-        for known, task in ((False, TASKS[2]), (True, TASKS[3])):
-            if task in tasks:
-                yield our_dpo(scene, dtype, known)
-    ways = [(autocast, eager) for autocast in ((False, True) if fast else (False,)) for eager in (False, True)]
-    settings = [Setting(autocast, eager) for autocast, eager in ways]
-    settings += [Setting(autocast, False, compiled=True) for autocast, eager in ways if compiled and not eager]
+    dtypes = [torch.float32, *([torch.bfloat16] if fast else [])]
+    for dtype in dtypes:
+        if task in ("sft", "lora"):
+            yield our_sft(scene, dtype, RANK if task == "lora" else 0)
+            if compiled:
+                yield our_sft(scene, dtype, RANK if task == "lora" else 0, compiled=True)
+        else:
+            yield our_dpo(scene, dtype, task != "dpo")
+    ways = [(autocast, eager, False) for autocast in (False, True)[: len(dtypes)] for eager in (False, True)]
+    ways += [(autocast, False, True) for autocast in (False, True)[: len(dtypes)] if compiled]
+    for way in ways:
+        yield from _theirs(scene, task, Setting(*way, rank=RANK if task == "lora" else 0))
+
+
+def _theirs(scene: Scene, task: str, how: Setting) -> Iterator[Contestant]:
+    if task not in ("sft", "lora"):
+        how = replace(how, known=task != "dpo")
+        step = trl.dpo(scene.folder, scene.pairs, how, scene.batch)
+        yield Contestant(f"TRL, {how.name}", task, False, step, scene.pair_tokens * scene.batch)
+        return
     each = scene.chat_tokens
-    for setting in settings:
-        for rank, task in ((0, "sft"), (RANK, "lora")):
-            if task not in tasks:
-                continue
-            for packed in (True, False):
-                rows = scene.rows if packed else round(scene.rows * scene.config.context / each)
-                how = Setting(setting.autocast, setting.eager, packed, False, rank, setting.compiled)
-                step = trl.sft(scene.folder, scene.chats, how, rows, scene.config.context)
-                tokens = each * rows if not packed else each * len(scene.chats) / _rows(scene) * rows
-                name = f"TRL, {how.name}, {'packed' if packed else 'padded'}"
-                yield Contestant(name, task, False, step, tokens)
-        for known, task in ((False, TASKS[2]), (True, TASKS[3])):
-            if task in tasks:
-                how = Setting(setting.autocast, setting.eager, known=known, compiled=setting.compiled)
-                step = trl.dpo(scene.folder, scene.pairs, how, scene.batch)
-                yield Contestant(f"TRL, {how.name}", task, False, step, scene.pair_tokens * scene.batch)
+    for packed in (True, False):
+        rows = scene.rows if packed else round(scene.rows * scene.config.context / each)
+        tokens = rows * each * (len(scene.chats) / _rows(scene) if packed else 1)
+        step = trl.sft(scene.folder, scene.chats, replace(how, packed=packed), rows, scene.config.context)
+        yield Contestant(f"TRL, {how.name}, {'packed' if packed else 'padded'}", task, False, step, tokens)
 
 
 def _rows(scene: Scene) -> int:
@@ -196,20 +195,36 @@ def run(
     device.keep_memory()
     with tempfile.TemporaryDirectory() as place:
         scene = staged(Path(place), width, layers, vocab, context, rows, batch, rounds)
-        field_ = list(contestants(scene, tasks, compiled))
-        with talk.progress(len(field_) * (rounds + 1), "bench align", "rounds") as bar:
-            for number in range(-1, rounds):
-                turn = field_[number % len(field_) :] + field_[: number % len(field_)]
-                for done, one in enumerate(turn):
-                    first = (STEPS + 1) * (number + 1)
-                    one.step(first)  # after a pause nothing is in the caches
-                    began = time.perf_counter()
-                    for i in range(STEPS if number >= 0 else 0):
-                        one.step(first + 1 + i)
-                    if number >= 0:
-                        one.seconds.append((time.perf_counter() - began) / STEPS)
-                    bar.update((number + 1) * len(field_) + done + 1)
-    return _result(scene, field_, tasks)
+        every = [one for task in tasks for one in _contest(talk, scene, task, rounds, compiled)]
+        return _result(scene, every, tasks)
+
+
+def _contest(talk: Talk, scene: Scene, task: str, rounds: int, compiled: bool) -> list[Contestant]:
+    """All of one task, round by round; their processes end with it."""
+    field_ = list(contestants(scene, task, compiled))
+    with talk.progress(len(field_) * (rounds + 1), f"bench align: {task}", "rounds") as bar:
+        for number in range(-1, rounds):
+            turn = field_[number % len(field_) :] + field_[: number % len(field_)]
+            for done, one in enumerate(turn):
+                first = (STEPS + 1) * (number + 1)
+                cpu = _busy(one, first)  # after a pause nothing is in the caches: this one is not timed
+                began = time.perf_counter()
+                for i in range(STEPS if number >= 0 else 0):
+                    last = _busy(one, first + 1 + i)
+                if number >= 0:
+                    one.seconds.append((time.perf_counter() - began) / STEPS)
+                    one.busy.append((last - cpu) / STEPS)
+                bar.update((number + 1) * len(field_) + done + 1)
+    for one in field_:
+        if isinstance(one.step, Rounds):
+            one.step.close()
+    return field_
+
+
+def _busy(one: Contestant, number: int) -> float:
+    """Make a step; the time of processors that the contestant's process has taken by then."""
+    told = one.step(number)
+    return told if isinstance(told, float) else time.process_time()
 
 
 def staged(
@@ -234,7 +249,8 @@ def _result(scene: Scene, field_: list[Contestant], tasks: tuple[str, ...]) -> R
     for one in field_:
         speeds = sorted(one.tokens / s for s in one.seconds)
         about = Interval(speeds[0], speeds[-1], 1.0, "range")
-        rows.append(Row(one.name, one.speed, about, len(speeds), unit="tokens/s", group=one.task))
+        note = f"{1 / _cost(one):,.0f} for each second of processors"
+        rows.append(Row(one.name, one.speed, about, len(speeds), unit="tokens/s", group=one.task, note=note))
     for task in tasks:
         mine, theirs = ([one for one in field_ if one.task == task and one.ours is ours] for ours in (True, False))
         if not mine or not theirs:
@@ -244,11 +260,19 @@ def _result(scene: Scene, field_: list[Contestant], tasks: tuple[str, ...]) -> R
         about = Interval(ratios[0], ratios[-1], 1.0, "range")
         rows.append(Row(f"{task}: jielong to the best of TRL", statistics.median(ratios), about, len(ratios), bar=BAR,
                         unit="times", group="ratios", note=f"{own.name}; {peer.name}"))  # fmt: skip
+        own, peer = (min(group, key=_cost) for group in (mine, theirs))
+        rows.append(Row(f"{task}: the same by time of processors", _cost(peer) / _cost(own), None, len(ratios),
+                        unit="times", group="ratios", note=f"{own.name}; {peer.name}"))  # fmt: skip
     rows += _shares(scene, field_)
     from jielong.nets.config import to_json
 
     meta = {"config": to_json(scene.config), "rows": scene.rows, "batch": scene.batch, "rank": RANK}
     return Result("bench_align", "Alignment's speed beside TRL and PEFT", tuple(rows), meta=meta)
+
+
+def _cost(one: Contestant) -> float:
+    """Seconds of processors for a useful token."""
+    return statistics.median(one.busy) / one.tokens
 
 
 def _shares(scene: Scene, field_: list[Contestant]) -> Iterator[Row]:

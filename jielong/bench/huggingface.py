@@ -7,6 +7,7 @@ contestant a third slower.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
@@ -18,27 +19,39 @@ from jielong.data.pack import Packer
 MANY = 1_000_000
 
 
-def trainer_rounds(fields: Mapping[str, Any], rows: Packer, autocast: bool) -> Callable[[int], None]:
+def trainer_rounds(fields: Mapping[str, Any], rows: Packer, autocast: bool) -> Rounds:
     """A function that lets the Trainer make one step over a Qwen3 of these `fields`, and returns when it is made."""
-    return rounds(_work, dict(fields), rows, autocast)
+    return Rounds(_work, dict(fields), rows, autocast)
 
 
-def rounds(work: Callable[..., None], *given: Any) -> Callable[[int], None]:
-    """`work(gate, *given)` in a process of its own, as a function that lets it make one step: it receives from its gate
-    before each, and sends after it."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    context.Process(target=_begun, args=(work, theirs, *given), daemon=True).start()
-    theirs.close()
+class Rounds:
+    """`work(gate, *given)` in a process of its own; called, it lets it make one step. The work receives from its gate
+    before each step (None: it is to end), and sends after it what is then returned."""
 
-    def step(i: int) -> None:
+    def __init__(self, work: Callable[..., None], *given: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.gate, theirs = context.Pipe()
+        self.process = context.Process(target=_begun, args=(work, theirs, *given), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def __call__(self, i: int) -> Any:
         try:
-            ours.send(i)
-            ours.recv()
-        except (EOFError, BrokenPipeError) as error:
+            self.gate.send(i)
+            return self.gate.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise WorkFailed("Hugging Face's Trainer stopped; what it said stands above") from error
 
-    return step
+    def close(self) -> None:
+        """End the process: each holds half a gigabyte."""
+        self.gate.send(None)
+        self.process.join(10)
+
+
+def wait(gate: Connection) -> None:
+    """Of the work: until it may make a step."""
+    if gate.recv() is None:
+        os._exit(0)  # the Trainer is in the middle of its loop, and nobody waits for what it would still do
 
 
 def _begun(work: Callable[..., None], gate: Connection, *given: Any) -> None:
@@ -66,7 +79,7 @@ def _work(gate: Connection, fields: dict[str, Any], rows: Packer, autocast: bool
 
     class Wait(TrainerCallback):
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            gate.recv()
+            wait(gate)
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
             gate.send(True)

@@ -7,12 +7,13 @@ transformers' own mask, which it makes of the positions that TRL's collator give
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from jielong.bench.huggingface import MANY, rounds
+from jielong.bench.huggingface import MANY, Rounds, wait
 
 Chat = tuple[list[int], list[int]]  # what was asked and what was answered
 Pair = tuple[list[int], list[int], list[int]]  # what was asked, the better answer and the worse one
@@ -25,10 +26,10 @@ class Setting:
 
     autocast: bool = False
     eager: bool = False  # transformers' own attention, else torch's fused one
+    compiled: bool = False
     packed: bool = True
     known: bool = False
     rank: int = 0  # of a LoRA; 0: the whole model
-    compiled: bool = False
 
     @property
     def name(self) -> str:
@@ -38,14 +39,15 @@ class Setting:
         return ", ".join(parts)
 
 
-def sft(folder: str, chats: Sequence[Chat], setting: Setting, batch: int, context: int) -> Callable[[int], None]:
-    """SFTTrainer over these chats in their order: each call makes one step of `batch` rows."""
-    return rounds(_sft, folder, list(chats), setting, batch, context)
+def sft(folder: str, chats: Sequence[Chat], setting: Setting, batch: int, context: int) -> Rounds:
+    """SFTTrainer over these chats in their order: each call makes one step of `batch` rows, and says what time of
+    processors its process has taken so far, in seconds."""
+    return Rounds(_sft, folder, list(chats), setting, batch, context)
 
 
-def dpo(folder: str, pairs: Sequence[Pair], setting: Setting, batch: int) -> Callable[[int], None]:
-    """DPOTrainer over these pairs in their order: each call makes one step of `batch` pairs."""
-    return rounds(_dpo, folder, list(pairs), setting, batch)
+def dpo(folder: str, pairs: Sequence[Pair], setting: Setting, batch: int) -> Rounds:
+    """DPOTrainer over these pairs in their order: each call makes one step of `batch` pairs, and says the same."""
+    return Rounds(_dpo, folder, list(pairs), setting, batch)
 
 
 def _sft(gate: Connection, folder: str, chats: list[Chat], setting: Setting, batch: int, context: int) -> None:
@@ -130,9 +132,9 @@ def _wait(gate: Connection) -> Any:
 
     class Wait(TrainerCallback):
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-            gate.recv()
+            wait(gate)
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            gate.send(True)
+            gate.send(time.process_time())
 
     return Wait()

@@ -28,6 +28,8 @@ from jielong.base.errors import UserError
 from jielong.data.fit import Array, Plan, fill_rows, prefix, suffix, whole_rows
 from jielong.data.tokens import Tokens as Tokens
 
+PARTS = (2, 4, 8)  # of a row, where documents are short
+SPARE = 1.02  # slots of narrower rows, beside those of rows as wide as asked
 IGNORED = -100  # the target that no loss counts (torch's cross-entropy default)
 
 
@@ -67,7 +69,9 @@ class Packer:
     stays whole: a target then sees all that came before it. Which lengths share a row is settled once, which documents
     of these lengths anew in every epoch; the few slots that stay free repeat tokens without a target. A chat longer
     than a row keeps its beginning (`shortened` counts these), unless nothing trained is left in it (`left_out`);
-    `longest` is the context that holds all chats. Text longer than a row is cut into rows and a rest.
+    `longest` is the context that holds all chats. Text longer than a row is cut into rows and a rest. With `narrow`,
+    rows of documents that are much shorter than a row are cut into parts, each a row of its own: `context` and `batch`
+    then say what came of it.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Packer:
         seed: int = 0,
         byte_lengths: npt.NDArray[Any] | None = None,
         whole: bool = False,
+        narrow: bool = False,
     ) -> None:
         if context < 1 or batch < 1:
             raise UserError(f"context and batch must be 1 or more, not {context} and {batch}")
@@ -98,6 +103,8 @@ class Packer:
         self.copies = max(1, context // self.slots) if whole else -(-context // self.slots)
         self._epoch = self.slots * self.copies
         self._layout = self._lay(self.copies) if whole else None
+        if narrow and self._layout:
+            self._narrow(self._layout)
         self._plans: dict[int, Plan] = {}
 
     @property
@@ -179,6 +186,20 @@ class Packer:
     def _lay(self, copies: int) -> Plan:
         """Rows of ranks by length: 0 is the shortest document, whichever of equal length that will be."""
         return whole_rows(np.sort(np.tile(self._lengths, copies)), self.context)
+
+    def _narrow(self, layout: Plan) -> None:
+        """Rows of a half, a quarter, an eighth, and as many times more of them a batch, where that leaves hardly more
+        slots free: a row's attention costs its square."""
+        context, batch, found = self.context, self.batch, layout
+        for parts in PARTS:
+            if context % parts or context // parts < int(self._lengths.max()):
+                break
+            self.context = context // parts
+            other = self._lay(self.copies)
+            if len(other.order) > SPARE * parts * len(layout.order):
+                break
+            found, self.batch = other, batch * parts
+        self.context, self._layout = context * batch // self.batch, found
 
     def _seat(self, layout: Plan, order: Array) -> Plan:
         """The rows of a layout with the documents in it, those of equal length in the order in which they come."""

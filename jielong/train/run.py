@@ -258,7 +258,7 @@ def next_token(work: Work, dtype: torch.dtype, talk: Talk | None = None) -> Next
     """To predict the next token of this work's rows."""
     settings = work.settings
     table = byte_lengths(work.codec)
-    packer = Packer(work.train, settings.context, settings.batch, settings.seed, table)
+    packer = Packer(work.train, settings.context, settings.batch, settings.seed, table, narrow=True)
     held = _held(work, table)
     kinds = {
         name: Packer(tokens, settings.context, settings.batch, 0, table, whole=True)
