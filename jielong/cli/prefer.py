@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from jielong.train.preferences.make import Harvest
 
 AT_ONCE = 128  # draws under way together: about what the engine writes in one batch
-DRAWING = Drawing(temperature=1.0)
 VERBS = {"pairs": "dpo", "every": "dpo", "best": "sft", "labelled": "kto"}
 
 
@@ -43,7 +42,16 @@ class Constitution:
     "Of the requests, and of the default principles."
 
 
-CONSTITUTION = Constitution()
+@Parameter(name="*", group="Drawing")
+@dataclass(frozen=True)
+class Varied(Drawing):
+    """How answers are drawn: as different as the model itself has them."""
+
+    temperature: float = 1.0
+    "0 always takes the most probable token; 1 is the model's own law."
+
+
+CONSTITUTION, DRAWING = Constitution(), Varied()
 
 
 def prefer(
@@ -62,7 +70,7 @@ def prefer(
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     judging: Judging = JUDGING,
     principled: Constitution = CONSTITUTION,
-    drawing: Drawing = DRAWING,
+    drawing: Varied = DRAWING,
     common: Common = Common(),
 ) -> None:
     """Make preferences: draw answers to prompts, have them judged, and write what was decided in TRL's formats.

@@ -71,6 +71,7 @@ def test_what_is_made_trains(
     told = json.loads(said)
     assert told["prompts"] == 6 and told["kept"] > 0 and told["kept"] == len(out.read_text().splitlines())
     assert (in_tmp / "made.trace.jsonl").is_file() and (in_tmp / "made.left.jsonl").is_file()
+    assert next(files.read_jsonl(in_tmp / "made.trace.jsonl"))["about"]["drawing"]["temperature"] == 1.0
     if keep == "pairs":
         assert told["kept"] + sum(told["left"].values()) == 6
         for line in files.read_jsonl(out):
