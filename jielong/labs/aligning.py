@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,19 +23,22 @@ from jielong.world.text import Question
 from jielong.world.world import World
 
 if TYPE_CHECKING:
+    from jielong.data.tokens import Tokens
     from jielong.nets.checkpoint import Loaded
     from jielong.nets.reward import RewardModel
     from jielong.nets.transformer import Transformer
-    from jielong.train.objective import Objective
+    from jielong.train.curriculum import Curriculum
     from jielong.train.preferences.data import Example
     from jielong.train.run import Work
 
 PEOPLE, READ = 30, 2_500_000  # who is known, and tokens of pretraining: facts are to be known, not guessed
 KINDS = {"facts": 0.5, "sums": 0.25, "unknown": 0.25}  # what is asked, by share
 TUNED, CHATS = 1_400_000, 10_000  # tokens and chats of fine-tuning
+BATCH = 16  # comparisons a step
 ANSWER = 64  # tokens that an answer may have
-QUESTIONS = 600  # to learn from
-ASKED = 240  # to be measured by
+QUESTIONS = 800  # to learn from
+ASKED, DRAWN = 240, 4  # questions to be measured by, and answers drawn to each
+GROUPS = {"group": 8, "epochs": 1, "minibatches": 1}  # as `train grpo` draws
 GENTLE = 1 / 120  # of the usual rates, chosen on world 0, which no lab of alignment measures
 Say = Callable[[World, Question, str, str, int], int]
 
@@ -51,27 +55,42 @@ class _Crowd:
         self.seed, self.start, self.shares, self.talk = seed, start, shares, talk
 
     def __call__(self, folder: Path) -> None:
-        from jielong.data.tokens import Tokens
         from jielong.nets import checkpoint
-        from jielong.train import curriculum as plans
         from jielong.train import run
-        from jielong.world import crowd as people
 
-        loaded, plan = checkpoint.load(self.start), stages.curriculum(self.seed, PEOPLE)
-        said = [chat for kind, share in KINDS.items()
-                for chat in people.chats(plan.world, kind, round(CHATS * share), crowd=self.shares)]  # fmt: skip
-        talk = plans.chat_tokens(said, loaded.codec)
-        read, _ = plans.pretraining(plan, loaded.codec)
-        last = int((read.starts < len(talk)).sum())  # as much text again, lest it be forgotten
-        beside = Tokens.from_documents(read.document(i) for i in range(min(last, read.documents)))
-        settings = replace(stages.settings(TUNED, self.seed, 0.5), validate=0)
-        work = run.Work(loaded.model, loaded.codec, Tokens.concat([talk, beside]), None, settings, {"name": "crowd"})
+        work = imitation(checkpoint.load(self.start), stages.curriculum(self.seed, PEOPLE), TUNED, self.shares)
         run.start(work, folder, self.talk, f"crowd, seed {self.seed}")
 
 
-def questions(seed: int, n: int = QUESTIONS, split: str = "train", draw: int = 1) -> list[Question]:
+def imitation(loaded: Loaded, plan: Curriculum, tokens: int, shares: Mapping[str, float] = CROWD) -> Work:
+    """The model, moved in place, learns to answer as the crowd does."""
+    from jielong.train import run
+
+    settings = replace(stages.settings(tokens, plan.seed, 0.5), validate=0)
+    return run.Work(loaded.model, loaded.codec, spoken(loaded, plan, shares), None, settings, {"name": "crowd"})
+
+
+def spoken(loaded: Loaded, plan: Curriculum, shares: Mapping[str, float] = CROWD) -> Tokens:
+    """The crowd's chats, and as much text again, lest it be forgotten."""
+    from jielong.data.tokens import Tokens
+    from jielong.train import curriculum as plans
+    from jielong.world import crowd as people
+
+    said = [chat for kind, share in KINDS.items()
+            for chat in people.chats(plan.world, kind, round(CHATS * share), crowd=shares)]  # fmt: skip
+    chats = plans.chat_tokens(said, loaded.codec)
+    read, _ = plans.pretraining(plan, loaded.codec)
+    last = int((read.starts < len(chats)).sum())
+    return Tokens.concat([chats, Tokens.from_documents(read.document(i) for i in range(min(last, read.documents)))])
+
+
+def known(seed: int) -> World:
+    """The part of a world that the labs' models have read about."""
+    return stages.curriculum(seed, PEOPLE).world
+
+
+def questions(world: World, n: int = QUESTIONS, split: str = "train", draw: int = 1) -> list[Question]:
     """About `n` questions of all kinds: of training, or (`asked`) in wordings that no training used."""
-    world = stages.curriculum(seed, PEOPLE).world
     return [q for kind, share in KINDS.items()
             for q in world.questions(kind, round(n * share), draw=draw, split="test" if kind == "sums" and
                                      split == "asked" else split)]  # fmt: skip
@@ -94,16 +113,15 @@ def draws(
     return [said[i : i + n] for i in range(0, len(said), n)]
 
 
-def rewards(seed: int, some: Sequence[Question], said: Sequence[Sequence[str]]) -> list[list[float]]:
+def rewards(world: World, some: Sequence[Question], said: Sequence[Sequence[str]]) -> list[list[float]]:
     """The true reward of each answer."""
-    world = stages.curriculum(seed, PEOPLE).world
     return [[world.reward(q, answer) for answer in answers] for q, answers in zip(some, said, strict=True)]
 
 
-def true_reward(model: Transformer, codec: Any, seed: int, n: int = 2) -> list[float]:
+def true_reward(model: Transformer, codec: Any, world: World, n: int = DRAWN) -> list[float]:
     """Of each question of the test: the mean true reward of `n` answers drawn at temperature 1."""
-    some = questions(seed, ASKED, "asked", 2)
-    found = rewards(seed, some, draws(model, codec, some, n, seed))
+    some = questions(world, ASKED, "asked", 2)
+    found = rewards(world, some, draws(model, codec, some, n, world.seed))
     return [sum(each) / len(each) for each in found]
 
 
@@ -114,26 +132,27 @@ def human(world: World, question: Question, a: str, b: str, seed: int) -> int:
 
 @dataclass(frozen=True)
 class Start:
-    """Where the labs begin: a world's number, the model that imitates its crowd, questions to learn from, and answers
-    that it draws to them."""
+    """Where the labs begin: a world, the model that imitates its crowd, questions to learn from, and answers that it
+    draws to them."""
 
-    seed: int
+    world: World
     loaded: Loaded
     questions: list[Question]
     said: list[list[str]]
 
     @property
-    def world(self) -> World:
-        """Whose truth is known."""
-        return stages.curriculum(self.seed, PEOPLE).world
+    def seed(self) -> int:
+        """The world's."""
+        return self.world.seed
 
 
 def start(budget: Budget, seed: int, n: int = QUESTIONS, answers: int = 4) -> Start:
     """`n` questions with so many answers each, in the world after that of the same number."""
     from jielong.nets import checkpoint
 
-    loaded, some = checkpoint.load(crowd(budget, seed + 1)), questions(seed + 1, n)
-    return Start(seed + 1, loaded, some, draws(loaded.model, loaded.codec, some, answers, seed))
+    world, loaded = known(seed + 1), checkpoint.load(crowd(budget, seed + 1))
+    some = questions(world, n)
+    return Start(world, loaded, some, draws(loaded.model, loaded.codec, some, answers, seed))
 
 
 @dataclass(frozen=True)
@@ -154,61 +173,122 @@ class Compared:
 
 
 def compared(
-    seed: int, some: Sequence[Question], said: Sequence[Sequence[str]], say: Say = human, most: int = 0
+    world: World, some: Sequence[Question], said: Sequence[Sequence[str]], say: Say = human, each: int = 1
 ) -> list[Compared]:
-    """The first two different answers to each question, judged by `say`; `most` of them (0: all)."""
-    world, found = stages.curriculum(seed, PEOPLE).world, []
+    """The first `each` pairs of different answers to each question (0: all pairs), judged by `say`."""
+    found: list[Compared] = []
     for i, (question, answers) in enumerate(zip(some, said, strict=True)):
-        other = next((each for each in answers[1:] if each != answers[0] and each.strip()), None)
-        if other is not None and answers[0].strip():
-            found.append(Compared(question, (answers[0], other), say(world, question, answers[0], other, i)))
-    return found[: most or None]
+        different = list(dict.fromkeys(answer for answer in answers if answer.strip()))
+        for j, (a, b) in enumerate(list(combinations(different, 2))[: each or None]):
+            found.append(Compared(question, (a, b), say(world, question, a, b, 100 * i + j)))
+    return found
 
 
 def dpo(
-    loaded: Loaded, pairs: Sequence[Compared], budget: Budget, seed: int, epochs: float = 2.0, gentle: float = GENTLE,
-    **plan: Any,
-) -> Any:  # fmt: skip
-    """A copy of the model, aligned with these pairs."""
+    loaded: Loaded, pairs: Sequence[Compared], seed: int, epochs: float = 2.0, gentle: float = GENTLE, **plan: Any
+) -> Work:
+    """A copy of the model learns from these pairs."""
     from jielong.train.preferences.dpo import of_work
     from jielong.train.preferences.plan import plan_of
 
     given = {"loss": "sigmoid", "beta": None, "flipped": None, "gamma": None, **plan}
     objective = partial(of_work, reference=deepcopy(loaded.model), plan=plan_of(**given))
-    model = deepcopy(loaded.model)
-    return learn(model, loaded.codec, made(loaded.codec, [p.example() for p in pairs]), objective, budget, seed,
-                 epochs, f"dpo {given['loss']}, seed {seed}", gentle)  # fmt: skip
+    ready = made(loaded.codec, [pair.example() for pair in pairs])
+    return work("dpo", deepcopy(loaded.model), loaded.codec, ready.answers.tokens, objective, seed,
+                times(ready, epochs), gentle)  # fmt: skip
 
 
-def kto(
-    loaded: Loaded, pairs: Sequence[Compared], budget: Budget, seed: int, epochs: float = 2.0, gentle: float = GENTLE
-) -> Any:
-    """A copy of the model, aligned with the answers of these pairs, each wanted or not."""
+def kto(loaded: Loaded, pairs: Sequence[Compared], seed: int, epochs: float = 2.0, gentle: float = GENTLE) -> Work:
+    """A copy of the model learns from the answers of these pairs, each wanted or not."""
     from jielong.train.preferences.data import Example
     from jielong.train.preferences.kto import of_work
     from jielong.train.preferences.plan import Weights
 
-    examples = [Example(e.prompt, (answer,), e.id, label) for p in pairs for e in [p.example()]
+    examples = [Example(e.prompt, (answer,), e.id, label) for pair in pairs for e in [pair.example()]
                 for answer, label in zip(e.answers, (True, False))]  # fmt: skip
     ready = made(loaded.codec, examples)
     objective = partial(of_work, reference=deepcopy(loaded.model), weights=Weights(), labels=ready.answers.labels,
                         held=None)  # fmt: skip
-    return learn(deepcopy(loaded.model), loaded.codec, ready, objective, budget, seed, epochs, f"kto, seed {seed}",
-                 gentle)
+    return work("kto", deepcopy(loaded.model), loaded.codec, ready.answers.tokens, objective, seed,
+                times(ready, epochs), gentle)  # fmt: skip
 
 
 def judge(
-    loaded: Loaded, pairs: Sequence[Compared], budget: Budget, seed: int, epochs: float = 2.0, centre: float = 0.01
-) -> RewardModel:
-    """A reward model from these pairs, whose body begins as the model's copy."""
+    loaded: Loaded, pairs: Sequence[Compared], seed: int, epochs: float = 1.0, gentle: float = 1 / 40,
+    centre: float = 0.01,
+) -> Work:  # fmt: skip
+    """A reward model, whose body begins as the model's copy, learns from these pairs."""
     from jielong.nets.reward import RewardModel
     from jielong.train.preferences.reward import of_work
 
-    model = RewardModel(deepcopy(loaded.model))
-    ready = made(loaded.codec, [p.example() for p in pairs])
+    ready = made(loaded.codec, [pair.example() for pair in pairs])
     objective = partial(of_work, train=ready.answers, held=None, centre=centre)
-    found: RewardModel = learn(model, loaded.codec, ready, objective, budget, seed, epochs, f"reward, seed {seed}", 0.1)
-    return found
+    return work("judge", RewardModel(deepcopy(loaded.model)), loaded.codec, ready.answers.tokens, objective, seed,
+                times(ready, epochs), gentle)  # fmt: skip
+
+
+def crowd_says(world: World, n: int) -> list[tuple[str, str]]:
+    """What the crowd answers to about `n` questions of training."""
+    from jielong.world import crowd as people
+
+    chats = [chat for kind, share in KINDS.items() for chat in people.chats(world, kind, round(n * share), draw=1)]
+    return [(chat.messages[0].content, chat.messages[1].content) for chat in chats]
+
+
+def imitated(
+    loaded: Loaded, chats: Sequence[tuple[str, str]], seed: int, answers: float, gentle: float = 0.05
+) -> Work:
+    """A copy of the model learns to give these answers, in all so many of them."""
+    from jielong.data.chats import ChatRecord
+    from jielong.data.tokenise import tokenise_chats
+    from jielong.train.run import next_token
+    from jielong.units.chat import encode_chat
+
+    records = (ChatRecord([{"role": "user", "content": asked}, {"role": "assistant", "content": said}], f"lab:{i}")
+               for i, (asked, said) in enumerate(chats))  # fmt: skip
+    tokens = tokenise_chats(records, lambda messages: encode_chat(loaded.codec, messages))
+    steps = max(1, round(answers * len(tokens) / len(chats) / (2 * stages.CONTEXT * BATCH)))
+    return work("imitate", deepcopy(loaded.model), loaded.codec, tokens, next_token, seed, steps, gentle)
+
+
+def reward_of(judge: RewardModel, codec: Any) -> Any:
+    """A reward model's first head as rewards are given."""
+    from jielong.nets.reward import Loaded as Judge
+    from jielong.train.preferences.rewarding import Model
+
+    return Model(Judge(judge.requires_grad_(False), codec), 0, "the judge")
+
+
+def true_of(world: World, some: Sequence[Question]) -> Any:
+    """The true reward as rewards are given: what a checker would say."""
+    asked = {question.prompt: question for question in some}
+
+    def reward(prompts: Sequence[str], completions: Sequence[str], **_: Any) -> list[float]:
+        return [world.reward(asked[prompt], answer) for prompt, answer in zip(prompts, completions, strict=True)]
+
+    return reward
+
+
+def reinforced(
+    loaded: Loaded, some: Sequence[Question], reward: Any, plan: Any, seed: int, steps: int,
+    gentle: float = GENTLE, drawing: Mapping[str, Any] | None = None,
+) -> Work:  # fmt: skip
+    """A copy of the model is moved by PPO or GRPO (whose `plan` it is)."""
+    from jielong.train.preferences import grpo, ppo
+    from jielong.train.preferences.asked import Asked
+    from jielong.train.preferences.rewarding import Model
+    from jielong.train.preferences.rollout_plan import Drawing, PpoPlan
+    from jielong.train.preferences.rollouts import encoded
+
+    prompts = encoded([Asked([{"role": "user", "content": q.prompt}], {}, q.prompt, True) for q in some],
+                      loaded.codec, 2 * stages.CONTEXT)  # fmt: skip
+    by_value = isinstance(plan, PpoPlan)
+    how = Drawing(**{"length": ANSWER, **({} if by_value else GROUPS), **(drawing or {})})
+    more = {"judge": reward if isinstance(reward, Model) else None} if by_value else {}
+    make = partial((ppo if by_value else grpo).of_work, reference=deepcopy(loaded.model), prompts=prompts,
+                   reward=reward, drawing=how, plan=plan, **more)  # fmt: skip
+    return work("ppo" if by_value else "grpo", deepcopy(loaded.model), loaded.codec, prompts.tokens()[0], make, seed,
+                steps, gentle, 32)  # fmt: skip
 
 
 def made(codec: Any, examples: list[Any]) -> Any:
@@ -218,21 +298,43 @@ def made(codec: Any, examples: list[Any]) -> Any:
     return preferences(["labs"], lambda _: examples, codec, 2 * stages.CONTEXT, 0.0, 0)
 
 
-def learn(
-    model: Any, codec: Any, ready: Any, objective: Callable[[Work, Any], Objective], budget: Budget, seed: int,
-    epochs: float, label: str, gentle: float = GENTLE, batch: int = 16,
-) -> Any:  # fmt: skip
-    """`epochs` times through the examples; the model, moved in place."""
-    import tempfile
-
+def work(
+    name: str, model: Any, codec: Any, tokens: Tokens, objective: Any, seed: int, steps: int,
+    gentle: float = GENTLE, batch: int = BATCH,
+) -> Work:  # fmt: skip
+    """So many steps of the one loop."""
     from jielong.train import run
     from jielong.train.settings import Settings
 
-    steps = max(1, round(len(ready.answers) * epochs / batch))
     plain = Settings(steps=steps, context=2 * stages.CONTEXT, batch=batch, seed=seed, validate=0, save_every=0,
                      compile=False, weight_decay=0.0)  # fmt: skip
     settings = replace(plain, matrix_rate=plain.matrix_rate * gentle, other_rate=plain.other_rate * gentle)
+    return run.Work(model, codec, tokens, None, settings, {"name": name}, objective=objective)
+
+
+def learnt(work: Work, talk: Talk) -> Any:
+    """The model, moved in place; nothing else is kept."""
+    import tempfile
+
+    from jielong.train import run
+
     with tempfile.TemporaryDirectory() as folder:
-        work = run.Work(model, codec, ready.answers.tokens, None, settings, {"name": label}, objective=objective)
-        run.start(work, Path(folder), budget.talk, label)
-    return model.eval()
+        run.start(work, Path(folder), talk, f"{work.info['name']}, seed {work.settings.seed}")
+    return work.model.eval()
+
+
+def times(ready: Any, epochs: float) -> int:
+    """Steps that go so many times through the examples."""
+    return max(1, round(len(ready.answers) * epochs / BATCH))
+
+
+def worths(
+    model: RewardModel, codec: Any, some: Sequence[Question], said: Sequence[Sequence[str]]
+) -> list[list[float]]:
+    """What a reward model's first head says of each answer."""
+    from jielong.train.preferences.rewarding import judged
+
+    flat = [(q.prompt, answer) for q, answers in zip(some, said, strict=True) for answer in answers]
+    asked, texts = zip(*flat)
+    found = iter(judged(reward_of(model, codec), asked, texts, {}).tolist())
+    return [[next(found) for _ in answers] for answers in said]

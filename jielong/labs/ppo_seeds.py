@@ -93,10 +93,10 @@ def measure(budget: Budget, seed: int, mixed: bool = False) -> dict[str, Any]:
     from jielong.nets import checkpoint
 
     loaded = checkpoint.load(aligning.crowd(budget, WORLD))
-    world = stages.curriculum(WORLD, aligning.PEOPLE).world
-    before = aligning.true_reward(loaded.model, loaded.codec, WORLD)
-    model, records = learnt(loaded, world, aligning.questions(WORLD), budget, seed, mixed)
-    after = aligning.true_reward(model, loaded.codec, WORLD)
+    world = aligning.known(WORLD)
+    before = aligning.true_reward(loaded.model, loaded.codec, world)
+    model, records = learnt(loaded, world, aligning.questions(world), budget, seed, mixed)
+    after = aligning.true_reward(model, loaded.codec, world)
     drew = [record for record in records if "rollout_seconds" in record["clock"]]
     rewards, spent = [record["reward"] for record in drew], sum(r["clock"]["rollout_seconds"] for r in drew)
     flat = [v for record in records for v in record.values() if isinstance(v, float)]
