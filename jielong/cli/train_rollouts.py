@@ -111,6 +111,7 @@ def ppo(
     gamma: float = PpoPlan.gamma,
     trace: float = PpoPlan.trace,
     stop_kl: float = PpoPlan.stop,
+    critic_rate: float = PpoPlan.critic_rate,
     text: Annotated[bool, Parameter(negative=())] = False,
     rewarded: Rewarded = REWARDED,
     rollouts: Rollouts = ROLLOUTS,
@@ -147,12 +148,14 @@ def ppo(
         Lambda of the generalised advantage estimate.
     stop_kl
         Nats a token from the model that drew them at which a rollout's answers are given up; 0: never.
+    critic_rate
+        Learning rates of the critic, times the policy's.
     text
         Prompts are plain text, not turns of a chat.
     """
     from jielong.train.preferences.ppo import of_work
 
-    plan = PpoPlan(beta, target_kl, horizon, estimator, clip, clip_value, gamma, trace, stop_kl)
+    plan = PpoPlan(beta, target_kl, horizon, estimator, clip, clip_value, gamma, trace, stop_kl, critic_rate)
     _run("ppo", data, model, plan, of_work, text, rewarded, rollouts, adapting, budget, rows, place, talk_of(common))
 
 

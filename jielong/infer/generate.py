@@ -8,7 +8,7 @@ Which token a row takes depends on its own logits, settings and seed, never on w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,9 @@ from jielong.infer.choose import Token
 from jielong.infer.core import Core, Mode
 from jielong.infer.pieces import Pieces
 from jielong.infer.request import Request, Top
+from jielong.infer.runner import NONE
 from jielong.infer.sampling import Sampling
+from jielong.nets.adapters.adapter import Adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +105,18 @@ def steps(
     batch: int = 128,
     tap: Any = None,
     mode: Mode = "fast",
+    adapters: Mapping[str, Adapter] = NONE,
+    adapter: str = "",
 ) -> Iterator[list[Token]]:
     """Tokens as they come; at most `batch` rows run together. `model` may be a `Core`, which then serves again.
+    `adapter`: which of the `adapters` (as in `Core`) writes, by its name.
 
     `source` takes the place of the seeds: every choice is `source.choose(probabilities, row, position)`, so
     `noise.enumerate_choices` gives the exact law of all that happens here. `cancelled` is looked at before
     each token: rows put into it end. `tap` is handed to the model. The first row's error is raised.
     """
-    requests = [Request(tuple(map(int, p)), s) for p, s in zip(prompts, _each(samplings, len(prompts)))]
+    each = _each(samplings, len(prompts))
+    requests = [Request(tuple(map(int, p)), s, adapter=adapter) for p, s in zip(prompts, each)]
     if batch < 1:
         raise UserError(f"batch is {batch}: give 1 or more")
     if not requests:
@@ -120,7 +126,7 @@ def steps(
     else:
         length = max(len(r.prompt) + r.sampling.max_tokens for r in requests)
         core = Core(model, pieces, mode=mode, streams=min(batch, len(requests)), length=length, chunk=PREFILL_TOKENS,
-                    source=source, tap=tap)  # fmt: skip
+                    source=source, tap=tap, adapters=adapters)  # fmt: skip
     rows = dict(enumerate(_submitted(core, requests)))
     try:
         while rows:

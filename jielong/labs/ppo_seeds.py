@@ -124,15 +124,14 @@ def learnt(
 
     drawing = Drawing(prompts=32, group=2, length=aligning.ANSWER)
     plan = PpoPlan(target=KL)
-    asked = [Asked([{"role": "user", "content": q.prompt}], {"question": i}, q.prompt) for i, q in enumerate(some)]
+    asked = [Asked([{"role": "user", "content": q.prompt}], {}, q.prompt, True) for q in some]
     prompts = encoded(asked, loaded.codec, 2 * stages.CONTEXT)
-    rollout = [0]
+    true, rollout = aligning.true_of(world, some), [0]
 
-    def reward(asked: Any, said: Any, question: Sequence[int], **_: Any) -> list[float]:
-        found = [world.reward(some[i], text.strip()) for i, text in zip(question, said, strict=True)]
+    def reward(prompts: Sequence[Any], completions: Sequence[str], **_: Any) -> list[float]:
+        found: list[float] = true(prompts, [text.strip() for text in completions])
         rollout[0] += 1
-        order = noise.permutation(seed, len(found), "mixed", rollout[0]) if mixed else range(len(found))
-        return [found[i] for i in order]
+        return [found[i] for i in noise.permutation(seed, len(found), "mixed", rollout[0])] if mixed else found
 
     count = round(ROLLOUTS * (budget.minutes or MINUTES) / MINUTES)
     plain = Settings(steps=max(1, count) * drawing.steps, context=2 * stages.CONTEXT, batch=32, seed=seed, validate=0,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,10 @@ class _Driver:
         inside = {id(parameter) for parameter, *_ in self.parts}
         others = [p for p in phase.model.parameters() if p.requires_grad and id(p) not in inside]
         views = [parameter.data[start : start + rows] for parameter, start, rows in self.parts]
-        self.optimizer = Optimizer(views, others, course.rates)
+        rates = replace(
+            course.rates, matrices=phase.rate * course.rates.matrices, others=phase.rate * course.rates.others
+        )
+        self.optimizer = Optimizer(views, others, rates)
         self.parameters = [p for p in phase.model.parameters() if p.requires_grad]
         self.bad = 0
 

@@ -29,6 +29,7 @@ class Phase:
     model: nn.Module  # whose parameters are moved
     loss: Callable[[Any], Loss]
     muon: bool = True  # for its matrices; else AdamW for all
+    rate: float = 1.0  # times the run's learning rates
 
 
 class Objective(Protocol):

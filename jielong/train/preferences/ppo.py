@@ -6,7 +6,8 @@
 
 A and R by GAE; A is whitened over the rollout. beta is steered towards a KL (Ziegler et al. 2019, arXiv 1909.08593),
 and a rollout whose model has gone too far from the one that drew it is given up early: what is learnt from stale
-answers is what blows up. Policy and critic are two phases of every step. Which details matter: Huang et al. 2024, arXiv
+answers is what blows up. Policy and critic are two phases of every step, the critic with larger rates: it is to follow
+the policy (Konda and Tsitsiklis 1999, Actor-critic algorithms). Which details matter: Huang et al. 2024, arXiv
 2403.17031.
 """
 
@@ -117,7 +118,7 @@ class Ppo:
         whole = self.rolls.adapter is None
         return (
             Phase("policy", self.rolls.moved, self.policy_loss, muon=whole),
-            Phase("critic", self.critic.model, self.critic_loss, muon=whole),
+            Phase("critic", self.critic.model, self.critic_loss, whole, self.plan.critic_rate),
         )
 
     def batches(self, step: int) -> list[Piece]:

@@ -184,7 +184,7 @@ class Rolls:
             return {}
         numbers = np.arange(min(HELD, len(self.prompts.held)))
         drawn, texts = self._draw(self.prompts.held, numbers, "held")
-        rewards = judged(self.reward, [self.prompts.held[i].shown for i in numbers], texts,
+        rewards = judged(self.reward, [prompt.shown for prompt in self.prompts.held[: len(numbers)]], texts,
                          columns(self.prompts.held, numbers))  # fmt: skip
         if np.isnan(rewards).all():
             return {"val_unjudged": 1.0}

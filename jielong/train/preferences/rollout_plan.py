@@ -50,7 +50,7 @@ class Drawing:
 class PpoPlan:
     """`beta`: what a nat of KL costs at first; `target`: nats an answer that it is then steered to, over about
     `horizon` answers (0: beta stays). `stop`: nats a token from which the rest of a rollout's steps is left out (0:
-    never)."""
+    never). `critic_rate`: the critic's learning rates, times the policy's."""
 
     beta: float = 0.05
     target: float = 3.0
@@ -61,9 +61,11 @@ class PpoPlan:
     gamma: float = 1.0
     trace: float = 0.95  # lambda
     stop: float = 0.05
+    critic_rate: float = 10.0
 
     def __post_init__(self) -> None:
         _need(_from_zero(self.beta), "beta", "0 or more", self.beta)
+        _need(_above(self.critic_rate), "critic-rate", "above 0", self.critic_rate)
         _need(_from_zero(self.target), "target", "0 or more", self.target)
         _need(_above(self.horizon), "horizon", "above 0", self.horizon)
         _need(_above(self.clip), "clip", "above 0", self.clip)
