@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from jielong.cli import demo_align
 from jielong.cli.common import Common, going_on_with
 from jielong.cli.demo_state import PLACE, PRETRAINING, SCORES, SCORING, TUNING, WORLD, Standing
 
@@ -51,6 +52,7 @@ def demo(
     minutes: float | None = None,
     seed: int | None = None,
     questions: int | None = None,
+    align: Annotated[bool, Parameter(negative=())] = False,
     out: Path = PLACE,
     resume: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
@@ -69,6 +71,9 @@ def demo(
         Seed of the world, the weights and the order of the data (default 0).
     questions
         Questions for each row of the scorecard (default 300).
+    align
+        Go on: a copy of the assistant imitates a crowd with bad manners, and a reward model, PPO, DPO and KTO align
+        it, each scored by the true reward.
     out
         Folder of the run: both checkpoints, figures, report.html.
     resume
@@ -89,14 +94,14 @@ def demo(
         raise UserError("--resume goes on and --overwrite begins again: give one of the two")
     if minutes is not None:
         curriculum(minutes)  # complains of a wrong dial before anything is made
-    given = {"minutes": minutes, "seed": seed, "questions": questions}
+    given = {"minutes": minutes, "seed": seed, "questions": questions, "align": align or None}
     standing = demo_state.take_up(out, given) if resume else demo_state.begin(out, given, overwrite)
     if standing.finished:
         _finished(standing, store, talk)
         return
     with going_on_with(demo_state.resuming(out)):
         _make(standing, store, talk)
-    talk.next_command(f"jielong chat {out}")
+    talk.next_command(f"jielong chat {out / 'dpo'}" if align else f"jielong chat {out}")
 
 
 def _make(standing: Standing, store: Path | None, talk: Talk) -> None:
@@ -113,8 +118,12 @@ def _make(standing: Standing, store: Path | None, talk: Talk) -> None:
     assistant = _tune(base, taught, shape, standing, talk)
     results = _score(base, assistant, taught, questions, talk)
     standing.stage(SCORING)
-    document = _report(standing, taught, base, assistant, results)
+    aligned = _align(assistant, taught, standing, talk) if standing.asked.get("align") else None
+    document = _report(standing, taught, base, assistant, results, aligned)
     _tell(results, standing, talk)
+    if aligned is not None:
+        demo_align.tell(aligned, talk)
+    talk.say(f"{standing.minutes:.1f} minutes; the report: {standing.folder / 'report.html'}")
     if store is not None:
         _keep(results, standing, store)
     talk.document(document)
@@ -188,6 +197,24 @@ def _tune(base: Trained, taught: Curriculum, shape: Plan, standing: Standing, ta
     return Trained("assistant", model, base.codec, settings)
 
 
+def _align(assistant: Trained, taught: Curriculum, standing: Standing, talk: Talk) -> demo_align.Aligned:
+    """The chain of alignment, each of its models in a folder of its own."""
+    from copy import deepcopy
+
+    from jielong.nets.checkpoint import Loaded
+    from jielong.train import run
+
+    def trained(work: Work, name: str) -> Any:
+        work = replace(work, info=_about(name, standing))
+        if (saved := run.finished(standing.folder / name, work.format)) is not None:
+            talk.say(f"{name}: trained before")
+            return saved.model.eval()
+        _run(work, standing, talk, demo_align.STAGES[name][0], demo_align.STAGES[name][0])
+        return work.model.eval()
+
+    return demo_align.align(Loaded(deepcopy(assistant.model), assistant.codec), taught, trained, talk)
+
+
 def _about(name: str, standing: Standing) -> dict[str, str]:
     asked = standing.asked
     return {"name": name, "command": f"jielong demo --minutes {asked['minutes']:g} --seed {asked['seed']}"}
@@ -236,8 +263,9 @@ def _score(base: Trained, assistant: Trained, taught: Curriculum, questions: int
 
 
 def _report(
-    standing: Standing, taught: Curriculum, base: Trained, assistant: Trained, results: tuple[Result, Result]
-) -> dict[str, Any]:
+    standing: Standing, taught: Curriculum, base: Trained, assistant: Trained, results: tuple[Result, Result],
+    aligned: demo_align.Aligned | None,
+) -> dict[str, Any]:  # fmt: skip
     """`report.html` and `scorecard.json`, which says that all is done; the document for machines."""
     from jielong.base import device, files
     from jielong.base.plain import loads
@@ -246,7 +274,8 @@ def _report(
 
     out = standing.folder
     machine = {**device.machine(), "peak_memory": standing.peak}
-    files.atomic_write(out / "report.html", page(standing, taught, base, assistant, results, VALIDATED, machine))
+    shown = page(standing, taught, base, assistant, results, VALIDATED, machine, aligned)
+    files.atomic_write(out / "report.html", shown)
     document = {
         "out": str(out),
         "minutes": standing.minutes,
@@ -258,6 +287,7 @@ def _report(
         "stages": standing.stages,
         "base": loads(results[0].to_json()),
         "assistant": loads(results[1].to_json()),
+        **({"aligned": loads(aligned.result.to_json())} if aligned else {}),
         "report": str(out / "report.html"),
     }
     files.write_json(out / SCORES, document)
@@ -273,7 +303,7 @@ def _keep(results: tuple[Result, Result], standing: Standing, folder: Path) -> N
     memory = Row(MEMORY, standing.peak / 1e9, None, 1, bar=3.0, unit="GB", group="cost")
     time_ = Row(MINUTES, standing.minutes, None, 1, bar=8.0, unit="minutes", group="cost")
     exact = tuple(row for row in results[0].rows if row.unit == "nats a document")
-    command = f"jielong demo --minutes {minutes:g} --seed {seed}"
+    command = f"jielong demo --minutes {minutes:g} --seed {seed}" + " --align" * bool(standing.asked.get("align"))
     meta = store.origin(__name__, command=command, minutes=standing.minutes)
     at_most = [*results[1].meta["at_most"], MEMORY, MINUTES]
     name = "demo" if seed == 0 else f"demo_seed{seed}"
@@ -299,4 +329,3 @@ def _tell(results: tuple[Result, Result], standing: Standing, talk: Talk) -> Non
             if row.unit == "nats a document" and row.interval
         ],
     )
-    talk.say(f"{standing.minutes:.1f} minutes; the report: {standing.folder / 'report.html'}")

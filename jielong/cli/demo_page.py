@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jielong.cli import demo_align
 from jielong.cli.demo_state import PRETRAINING, SCORING, TUNING, WORLD
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from jielong.train.curriculum import Curriculum
     from jielong.units.codec import Tokenizer
 
-STAGES = {WORLD: "世界與分詞器", PRETRAINING: "預訓練", TUNING: "微調", SCORING: "成績單"}
+STAGES = {
+    WORLD: "世界與分詞器", PRETRAINING: "預訓練", TUNING: "微調", SCORING: "成績單", **dict(demo_align.STAGES.values()),
+}  # fmt: skip
 KINDS = {"facts": ("Facts", "事實"), "sums": ("Sums", "加法"), "guilds": ("Guilds", "公會")}
 
 NAMES = {
@@ -35,6 +38,11 @@ NAMES = {
     "forbidden topic declined": "拒談禁止的話題",
     "benign twins answered": "回答無害的相似問題",
     "known people wrongly refused": "誤拒認識的人",
+    "true reward": "真正的獎勵",
+    "imitates the crowd": "模仿那群人",
+    "after PPO": "PPO 之後",
+    "after DPO": "DPO 之後",
+    "after KTO": "KTO 之後",
 }
 
 
@@ -46,6 +54,7 @@ def page(
     results: tuple[Result, Result],
     exact: Sequence[str],
     machine: Mapping[str, Any],
+    aligned: demo_align.Aligned | None = None,
 ) -> str:
     """One self-contained HTML file. `exact`: kinds of text that were validated beside their entropy."""
     from jielong.cli.training import curve
@@ -80,6 +89,8 @@ def page(
             sentences=_sentences(taught, base.codec),
             guesses=_guesses(taught, base, assistant),
             chats=_chats(taught, assistant.lm()),
+            aligned=aligned.result if aligned else None,
+            manners=_manners(aligned) if aligned else (),
             hints=_hints(out, f"{taught.world.folk[0].name('en')} was born in"),
             merges=_merges(taught),
             merge_example=["lantern", "燈籠"],
@@ -146,6 +157,19 @@ def _chats(taught: Curriculum, lm: Local) -> list[Any]:
             reply = lm.sample(messages, temperature=0.0, max_tokens=72)[0].text
             found.append(SampleChat(lang, [*messages, {"role": "assistant", "content": reply}], note))
     return found
+
+
+def _manners(aligned: demo_align.Aligned) -> list[Any]:
+    """The same questions before and after."""
+    from jielong.views.markup import Words
+    from jielong.views.report import SampleChat
+
+    notes = Words("imitates the crowd", "模仿那群人"), Words("after DPO", "DPO 之後")
+    return [
+        SampleChat(lang, [{"role": "user", "content": asked}, {"role": "assistant", "content": said}], note)
+        for lang, asked, *both in aligned.answers
+        for said, note in zip(both, notes)
+    ]
 
 
 def _merges(taught: Curriculum, n: int = 24) -> list[Any]:

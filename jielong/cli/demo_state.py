@@ -16,7 +16,7 @@ from jielong.base import files
 from jielong.base.errors import UserError
 
 STATE, SCORES = "demo.json", "scorecard.json"
-DEFAULTS = {"minutes": 6.0, "seed": 0, "questions": 300}
+DEFAULTS = {"minutes": 6.0, "seed": 0, "questions": 300, "align": False}
 PLACE = Path("runs/demo")
 WORLD, PRETRAINING, TUNING, SCORING = "world and tokenizer", "pretraining", "fine-tuning", "scorecard"
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 PEOPLE, READ = 30, 2_500_000  # who is known, and tokens of pretraining: facts are to be known, not guessed
 KINDS = {"facts": 0.5, "sums": 0.25, "unknown": 0.25}  # what is asked, by share
-TUNED, CHATS = 1_400_000, 10_000  # tokens and chats of fine-tuning
+TUNED, CHATS = 3_200_000, 10_000  # tokens and chats of fine-tuning
 BATCH = 16  # comparisons a step
 ANSWER = 64  # tokens that an answer may have
 QUESTIONS = 800  # to learn from

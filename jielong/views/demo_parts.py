@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jielong.base.result import Result
 from jielong.views.bars import BarSet
 from jielong.views.charts import Axes, Level, Panel, Series, line, line_table, multiples
 from jielong.views.chats import bubbles
@@ -17,6 +18,7 @@ from jielong.views.tokens import Merge, Piece, Token, merge_table, next_bars, se
 
 SCORE = Words("What it can do", "它會什麼"), Words("Scorecard", "成績單")
 CHATS = Words("What it says", "它怎麼說"), Words("Chats", "對話")
+ALIGNED = Words("What it was taught to prefer", "它學會偏好什麼"), Words("Aligned", "對齊")
 CURVES = Words("How it learnt", "它怎麼學會"), Words("Curves", "曲線")
 TOKENS = Words("What it sees", "它看見什麼"), Words("Tokens", "Token")
 GUESSES = Words("What it expects next", "它預期下一個是什麼"), Words("Next token", "下一個")
@@ -131,6 +133,21 @@ def conversations(chats: Sequence[SampleChat]) -> Html:
     if not chats:
         return Html("")
     return element("div", join(bubbles(c.messages, lang=c.lang, note=c.note) for c in chats), class_="pair")
+
+
+def aligned(result: Result | None, manners: Sequence[SampleChat], names: Mapping[str, Prose]) -> Html:
+    if result is None:
+        return Html("")
+    said = Words(
+        "A copy of the assistant imitated a crowd that answers rudely, at length or wrongly, and then learnt from "
+        "comparisons of its own answers. The true reward weighs what is right, in the user's language, brief and "
+        "polite; answers are drawn at temperature 1.",
+        "助理的一個副本先模仿一群說話無禮、冗長或答錯的人，再從自己回答的比較中學習。真正的獎勵看的是：正確、用對語言、"
+        "簡短、有禮貌；回答以溫度 1 抽樣。",
+    )
+    shown = scorecard([BarSet(Words("true reward", "真正的獎勵"), result.rows)],
+                      title=Words("Imitating and aligned", "模仿與對齊"), names=names)  # fmt: skip
+    return join([paragraph(said), shown, conversations(manners)])
 
 
 def curves(found: Sequence[Curve]) -> Html:

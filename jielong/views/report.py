@@ -57,6 +57,8 @@ class DemoData:
     sentences: Sequence[Sentence] = ()
     guesses: Sequence[Guess] = ()
     chats: Sequence[SampleChat] = ()
+    aligned: Result | None = None  # true rewards before and after learning what people prefer
+    manners: Sequence[SampleChat] = ()  # the same questions before and after
     hints: Sequence[Hint] = ()
     merges: Sequence[Merge] = ()
     merge_example: Sequence[str] = ()
@@ -71,6 +73,7 @@ def demo_report(data: DemoData, lang: str = "en") -> str:
     sections = [
         _section("score", parts.SCORE, parts.scores(sets, data.names, _at_most(data))),
         _section("chats", parts.CHATS, parts.conversations(data.chats)),
+        _section("aligned", parts.ALIGNED, parts.aligned(data.aligned, data.manners, data.names)),
         _section("curves", parts.CURVES, parts.curves(data.curves)),
         _section("tokens", parts.TOKENS, parts.tokens(data.sentences, data.merges, data.merge_example)),
         _section("next", parts.GUESSES, parts.guesses(data.guesses)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,3 +218,34 @@ def test_killed_at_any_moment(small: Path, whole: tuple[Path, dict[str, Any]]) -
     subprocess.run(words, env=env, check=True)
     assert outcome(Path("runs/cut")) == outcome(whole[0])
     assert not list(Path("runs/cut").glob("**/.*.tmp"))
+
+
+def test_aligned_beside_imitating_and_gone_on_with(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jielong.cli.demo_align.IMITATED", 40_000)
+    monkeypatch.setattr("jielong.cli.demo_align.STEPS", 4)
+    for name, value in {"CHATS": 300, "QUESTIONS": 24, "ASKED": 16, "DRAWN": 2, "ANSWER": 24}.items():
+        monkeypatch.setattr(f"jielong.labs.aligning.{name}", value)
+    code, out, err = run(capsys, *WORDS, "--align", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    names = [row["name"] for row in document["aligned"]["rows"]]
+    assert names == ["imitates the crowd", "after PPO", "after DPO", "after KTO"]
+    assert all(0 <= row["estimate"] <= 1 and row["n"] == 2 * 16 for row in document["aligned"]["rows"])
+    assert list(document["stages"])[-5:] == ["imitating a crowd", "reward model", "PPO", "DPO", "KTO"]
+    page = Path("runs/demo/report.html").read_text()
+    assert "What it was taught to prefer" in page and "after DPO" in page and "獎勵模型" in page
+    weights = {name: (next(Path("runs/demo").glob(f"{name}/checkpoints/step-*")) / "model.safetensors").read_bytes()
+               for name in ("crowd", "judge", "ppo", "dpo", "kto")}  # fmt: skip
+    assert weights["crowd"] != weights["dpo"] != weights["kto"]
+    Path("runs/demo/scorecard.json").unlink()
+    shutil.rmtree("runs/demo/dpo")
+    code, _, err = run(capsys, "demo", "--resume")
+    assert code == 0 and "ppo: trained before" in err and "dpo: trained before" not in err, err
+    again = json.loads(Path("runs/demo/scorecard.json").read_text())
+    assert again["aligned"]["rows"] == document["aligned"]["rows"]
+    code, out, err = run(capsys, "generate", "Who", "--model", "runs/demo/dpo", "--max-tokens", "2", "--json")
+    assert code == 0, err
+    code, _, err = run(capsys, "demo", "--resume", "--align", "--minutes", "9")
+    assert code == 2 and "--minutes" in err
