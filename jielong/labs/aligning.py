@@ -271,9 +271,10 @@ def true_of(world: World, some: Sequence[Question]) -> Any:
 
 def reinforced(
     loaded: Loaded, some: Sequence[Question], reward: Any, plan: Any, seed: int, steps: int,
-    gentle: float = GENTLE, drawing: Mapping[str, Any] | None = None,
+    gentle: float = GENTLE, drawing: Mapping[str, Any] | None = None, reference: Transformer | None = None,
 ) -> Work:  # fmt: skip
-    """A copy of the model is moved by PPO or GRPO (whose `plan` it is)."""
+    """A copy of the model is moved by PPO or GRPO (whose `plan` it is); `reference`: what it is to stay near, where
+    that is not the model as it is."""
     from jielong.train.preferences import grpo, ppo
     from jielong.train.preferences.asked import Asked
     from jielong.train.preferences.rewarding import Model
@@ -285,7 +286,7 @@ def reinforced(
     by_value = isinstance(plan, PpoPlan)
     how = Drawing(**{"length": ANSWER, **({} if by_value else GROUPS), **(drawing or {})})
     more = {"judge": reward if isinstance(reward, Model) else None} if by_value else {}
-    make = partial((ppo if by_value else grpo).of_work, reference=deepcopy(loaded.model), prompts=prompts,
+    make = partial((ppo if by_value else grpo).of_work, reference=deepcopy(reference or loaded.model), prompts=prompts,
                    reward=reward, drawing=how, plan=plan, **more)  # fmt: skip
     return work("ppo" if by_value else "grpo", deepcopy(loaded.model), loaded.codec, prompts.tokens()[0], make, seed,
                 steps, gentle, 32)  # fmt: skip
@@ -328,13 +329,39 @@ def times(ready: Any, epochs: float) -> int:
     return max(1, round(len(ready.answers) * epochs / BATCH))
 
 
-def worths(
-    model: RewardModel, codec: Any, some: Sequence[Question], said: Sequence[Sequence[str]]
-) -> list[list[float]]:
-    """What a reward model's first head says of each answer."""
+def by_question(reward: Any, some: Sequence[Question], said: Sequence[Sequence[str]]) -> list[list[float]]:
+    """What a reward says of each answer."""
     from jielong.train.preferences.rewarding import judged
 
     flat = [(q.prompt, answer) for q, answers in zip(some, said, strict=True) for answer in answers]
     asked, texts = zip(*flat)
-    found = iter(judged(reward_of(model, codec), asked, texts, {}).tolist())
+    found = iter(judged(reward, asked, texts, {}).tolist())
     return [[next(found) for _ in answers] for answers in said]
+
+
+def worths(
+    model: RewardModel, codec: Any, some: Sequence[Question], said: Sequence[Sequence[str]]
+) -> list[list[float]]:
+    """What a reward model's first head says of each answer."""
+    return by_question(reward_of(model, codec), some, said)
+
+
+def kl(
+    model: Transformer, reference: Transformer, codec: Any, some: Sequence[Question], said: Sequence[Sequence[str]]
+) -> float:
+    """KL(model || reference) in nats an answer, as the answers that the model drew say (whose ends are counted)."""
+    import numpy as np
+    import torch
+
+    from jielong.train.preferences.pairs import lay, told_by
+    from jielong.train.preferences.prepare import encode
+
+    encoded = [encode(codec, [{"role": "user", "content": q.prompt}], [{"role": "assistant", "content": answer}])
+               for q, answers in zip(some, said, strict=True) for answer in answers if answer]  # fmt: skip
+    documents = [(np.array(ids, dtype=np.int64), np.array(marks)) for ids, marks in encoded]
+    total = 0.0
+    for i in range(0, len(documents), 64):
+        laid = lay(documents[i : i + 64], np.arange(len(documents[i : i + 64])))
+        own, other = (told_by(each, laid, torch.float32).sums for each in (model, reference))
+        total += float((own - other).sum())
+    return total / len(documents)
