@@ -8,7 +8,8 @@
 What is counted are tokens of the examples, once each: of a pair what was asked counts twice, as both answers stand
 after it, however often a contestant reads it; padding counts nothing. A step's examples are the same for all. Theirs
 runs at every setting that is anybody's fastest somewhere: float32 and bf16 autocast, torch's fused attention and
-transformers' own, packed rows (TRL's best-fit, without attention across chats) and padded ones; ratios are to the best.
+transformers' own, rows packed by best fit, cut from a stream (attention then crosses from chat to chat; ours never
+does), and padded among chats of about one length; ratios are to the best.
 TRL says itself that DPO's padding-free mode is off at present. Rounds are interleaved as in `train.py`.
 """
 
@@ -58,7 +59,8 @@ Step = Callable[[int], object]
 
 @dataclass
 class Contestant:
-    """`step(i)` is one update on the i-th batch of `tokens` useful tokens. Seconds a step of its rounds."""
+    """`step(i)` is one update on the i-th batch, of `tokens` useful tokens on the average, or of `each[i]`. Seconds of
+    its rounds, and useful tokens in these."""
 
     name: str
     task: str
@@ -66,12 +68,23 @@ class Contestant:
     step: Step
     tokens: float
     seconds: list[float] = field(default_factory=list)
-    busy: list[float] = field(default_factory=list)  # of processors: what a step costs where others are at work too
+    busy: list[float] = field(default_factory=list)  # of processors: what it costs where others are at work too
+    read: list[float] = field(default_factory=list)
+    each: list[float] = field(default_factory=list)
+
+    def useful(self, steps: range) -> float:
+        """Tokens of these steps."""
+        return sum(self.each[i % len(self.each)] if self.each else self.tokens for i in steps)
+
+    @property
+    def speeds(self) -> list[float]:
+        """Useful tokens a second, round by round."""
+        return [tokens / seconds for tokens, seconds in zip(self.read, self.seconds, strict=True)]
 
     @property
     def speed(self) -> float:
-        """Useful tokens a second, the median of the rounds."""
-        return self.tokens / statistics.median(self.seconds)
+        """Their median."""
+        return statistics.median(self.speeds)
 
 
 @dataclass(frozen=True)
@@ -166,12 +179,30 @@ def _theirs(scene: Scene, task: str, how: Setting) -> Iterator[Contestant]:
         step = trl.dpo(scene.folder, scene.pairs, how, scene.batch)
         yield Contestant(f"TRL, {how.name}", task, False, step, scene.pair_tokens * scene.batch)
         return
-    each = scene.chat_tokens
-    for packed in (True, False):
-        rows = scene.rows if packed else round(scene.rows * scene.config.context / each)
-        tokens = rows * each * (len(scene.chats) / _rows(scene) if packed else 1)
-        step = trl.sft(scene.folder, scene.chats, replace(how, packed=packed), rows, scene.config.context)
-        yield Contestant(f"TRL, {how.name}, {'packed' if packed else 'padded'}", task, False, step, tokens)
+    context, many = scene.config.context, round(scene.rows * scene.config.context / scene.chat_tokens)
+    grouped = alike(scene.chats, many)
+    lengths = [len(a) + len(b) for a, b in grouped]
+    for rows in ("packed", "wrapped", "padded"):
+        if rows == "packed" and how.eager:
+            continue  # as sdpa, and gigabytes of scores
+        chats, batch = (grouped, many) if rows == "padded" else (scene.chats, scene.rows)
+        tokens = {"packed": batch * scene.chat_tokens * len(chats) / _rows(scene), "wrapped": float(batch * context)}
+        step = trl.sft(scene.folder, chats, replace(how, rows=rows), batch, context)
+        found = Contestant(f"TRL, {how.name}, {rows}", task, False, step, tokens.get(rows, 0.0))
+        if rows == "padded":
+            found.each = [float(sum(lengths[i : i + many])) for i in range(0, len(lengths), many)]
+        yield found
+
+
+def alike(chats: list[Chat], batch: int) -> list[Chat]:
+    """The chats in batches of about one length, as transformers groups them: sorted within fifty batches, these then
+    in any order; whole batches only."""
+    ordered: list[list[Chat]] = []
+    for start in range(0, len(chats), 50 * batch):
+        some = sorted(chats[start : start + 50 * batch], key=lambda chat: len(chat[0]) + len(chat[1]))
+        ordered += [some[i : i + batch] for i in range(0, len(some) - batch + 1, batch)]
+    mixed = noise.permutation(7, len(ordered), "batches")
+    return [chat for i in mixed for chat in ordered[int(i)]]
 
 
 def _rows(scene: Scene) -> int:
@@ -212,8 +243,9 @@ def _contest(talk: Talk, scene: Scene, task: str, rounds: int, compiled: bool) -
                 for i in range(STEPS if number >= 0 else 0):
                     last = _busy(one, first + 1 + i)
                 if number >= 0:
-                    one.seconds.append((time.perf_counter() - began) / STEPS)
-                    one.busy.append((last - cpu) / STEPS)
+                    one.seconds.append(time.perf_counter() - began)
+                    one.busy.append(last - cpu)
+                    one.read.append(one.useful(range(first + 1, first + 1 + STEPS)))
                 bar.update((number + 1) * len(field_) + done + 1)
     for one in field_:
         if isinstance(one.step, Rounds):
@@ -247,7 +279,7 @@ def staged(
 def _result(scene: Scene, field_: list[Contestant], tasks: tuple[str, ...]) -> Result:
     rows = []
     for one in field_:
-        speeds = sorted(one.tokens / s for s in one.seconds)
+        speeds = sorted(one.speeds)
         about = Interval(speeds[0], speeds[-1], 1.0, "range")
         note = f"{1 / _cost(one):,.0f} for each second of processors"
         rows.append(Row(one.name, one.speed, about, len(speeds), unit="tokens/s", group=one.task, note=note))
@@ -256,7 +288,7 @@ def _result(scene: Scene, field_: list[Contestant], tasks: tuple[str, ...]) -> R
         if not mine or not theirs:
             continue
         own, peer = (max(group, key=lambda one: one.speed) for group in (mine, theirs))
-        ratios = sorted(own.tokens / a / (peer.tokens / b) for a, b in zip(own.seconds, peer.seconds, strict=True))
+        ratios = sorted(a / b for a, b in zip(own.speeds, peer.speeds, strict=True))
         about = Interval(ratios[0], ratios[-1], 1.0, "range")
         rows.append(Row(f"{task}: jielong to the best of TRL", statistics.median(ratios), about, len(ratios), bar=BAR,
                         unit="times", group="ratios", note=f"{own.name}; {peer.name}"))  # fmt: skip
@@ -272,7 +304,7 @@ def _result(scene: Scene, field_: list[Contestant], tasks: tuple[str, ...]) -> R
 
 def _cost(one: Contestant) -> float:
     """Seconds of processors for a useful token."""
-    return statistics.median(one.busy) / one.tokens
+    return statistics.median(busy / read for busy, read in zip(one.busy, one.read, strict=True))
 
 
 def _shares(scene: Scene, field_: list[Contestant]) -> Iterator[Row]:

@@ -15,19 +15,22 @@ from typing import Any
 
 from jielong.bench.huggingface import MANY, Rounds, wait
 
+AT_ONCE = 2  # packed rows
 Chat = tuple[list[int], list[int]]  # what was asked and what was answered
 Pair = tuple[list[int], list[int], list[int]]  # what was asked, the better answer and the worse one
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How TRL runs. `packed`: rows of `context` filled with chats (SFT), else each chat is a padded row. `known`: the
-    reference's log-probabilities are computed before the first step (DPO)."""
+    """How TRL runs. `rows` (SFT): "packed" into rows of the context by best fit, chats kept apart (TRL reads these rows
+    as one long sequence, whose attention costs its square without a GPU's kernels: two at a time, then accumulated);
+    "wrapped", cut from one stream, where attention crosses from chat to chat; "padded", a chat a row, in the order that
+    is given. `known` (DPO): the reference's log-probabilities are computed before the first step."""
 
     autocast: bool = False
     eager: bool = False  # transformers' own attention, else torch's fused one
     compiled: bool = False
-    packed: bool = True
+    rows: str = "padded"
     known: bool = False
     rank: int = 0  # of a LoRA; 0: the whole model
 
@@ -57,7 +60,8 @@ def _sft(gate: Connection, folder: str, chats: list[Chat], setting: Setting, bat
     rows = [{"input_ids": a + b, "completion_mask": [0] * len(a) + [1] * len(b)} for a, b in chats]
     with tempfile.TemporaryDirectory() as place:
         arguments = SFTConfig(
-            **_arguments(place, setting, batch), packing=setting.packed, max_length=context, completion_only_loss=True,
+            **_arguments(place, setting, batch), packing=setting.rows != "padded", max_length=context,
+            packing_strategy="wrapped" if setting.rows == "wrapped" else "bfd", completion_only_loss=True,
         )  # fmt: skip
         made = _in_order(SFTTrainer)(
             model=_model(folder, setting), args=arguments, train_dataset=Dataset.from_list(rows),
@@ -85,8 +89,10 @@ def _dpo(gate: Connection, folder: str, pairs: list[Pair], setting: Setting, bat
 
 
 def _arguments(place: str, setting: Setting, batch: int) -> dict[str, Any]:
+    at_once = min(batch, AT_ONCE) if setting.rows == "packed" else batch
     return {
-        "output_dir": place, "per_device_train_batch_size": batch, "max_steps": MANY, "bf16": setting.autocast,
+        "output_dir": place, "per_device_train_batch_size": at_once, "gradient_accumulation_steps": batch // at_once,
+        "max_steps": MANY, "bf16": setting.autocast,
         "use_cpu": True, "optim": "adamw_torch_fused", "logging_strategy": "no", "save_strategy": "no",
         "report_to": [], "disable_tqdm": True, "dataloader_num_workers": 0, "gradient_checkpointing": False,
         "torch_compile": setting.compiled,
@@ -120,7 +126,7 @@ def _peft(setting: Setting) -> Any:
 def _in_order(trainer: Any) -> Any:
     import torch
 
-    class InOrder(trainer):  # type: ignore[misc]
+    class InOrder(trainer):
         def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
             return torch.utils.data.SequentialSampler(self.train_dataset)
 

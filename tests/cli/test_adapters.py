@@ -45,7 +45,7 @@ def losses(out: str) -> list[float]:
     return [line["loss"] for line in files.read_jsonl(Path(out) / "metrics.jsonl")]
 
 
-@pytest.mark.parametrize("kind", ["ia3", "bottleneck", "prefix", "bitfit"])
+@pytest.mark.parametrize("kind", ["ia3", "bottleneck", "prefix", "bitfit", "prompt"])
 def test_other_kinds(kind: str, folder: Path, text: Path, capsys: Any) -> None:
     words = ("train", "lm", text, "--split-on", "line", "--model", folder, "--adapter", kind, "--other-rate", 0.05)
     code, out, err = run(capsys, *words, *TINY, "--out", "runs/a", "--json")
@@ -147,6 +147,26 @@ def test_wrong_uses(flags: Any, told: str, folder: Path, text: Path, capsys: Any
     assert code == 2 and told in err and "Traceback" not in err and not Path("runs").exists()
     code, _, err = run(capsys, "generate", "x", "--model", folder, "--adapter", "nowhere")
     assert code == 2 and "holds no adapter" in err
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_beside_integers(bits: int, folder: Path, text: Path, capsys: Any, monkeypatch: Any) -> None:
+    """QLoRA: a quantised base keeps no floats of its blocks in training, and is written with afterwards."""
+    from jielong.nets import quant
+
+    lean, found = quant.lean, []
+    monkeypatch.setattr(quant, "lean", lambda model: (lean(model), found.append(model)))
+    code, _, err = run(capsys, "quantize", folder, "--bits", bits, "--out", "small")
+    assert code == 0, err
+    words = ("train", "lm", text, "--split-on", "line", "--model", "small", "--adapter", "lora", *TINY)
+    code, out, err = run(capsys, *words, "--out", "runs/a", "--json")
+    assert code == 0 and json.loads(out)["metrics"]["val_loss"] > 0, err
+    block = found[0].blocks[0]
+    assert block.attention.qkv is None and set(block.feed.integers) == {"up", "down"}
+    code, out, err = run(capsys, "generate", "x", "--model", "small", "--adapter", "runs/a", "--max-tokens", 3)
+    assert code == 0, err
+    code, _, err = run(capsys, "generate", "x", "--model", folder, "--adapter", "runs/a")
+    assert code == 2 and "another base" in err
 
 
 def test_learns_beside_a_control(folder: Path, text: Path, capsys: Any) -> None:

@@ -107,8 +107,8 @@ def lay(
             lasts[i] = row * shape[1] + end - 1
             begin = end
     batch = Batch(ids, targets, numbers, positions, above=above if (above >= 0).any() else None)
-    order = (np.concatenate(each) for each in (at, asked_for, owner))
-    return Laid(batch, *order, lasts, len(documents), examples)
+    flat_at, flat_asked, owners = (np.concatenate(each) for each in (at, asked_for, owner))
+    return Laid(batch, flat_at, flat_asked, owners, lasts, len(documents), examples)
 
 
 def _units(documents: Sequence[Document], last: bool, asked: Numbers | None) -> list[_Unit]:
