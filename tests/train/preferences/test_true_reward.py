@@ -112,7 +112,7 @@ def test_rewards_teach_what_mixed_up_ones_cannot(in_tmp: Path) -> None:
     for verb in ("ppo", "grpo"):
         for name, flags in rewards.items():
             words = ["--model", "runs/sft", *flags, "--length", "24", "--validation", "0", "-q", "--overwrite"]
-            assert main(["train", verb, str(asked), *words, "--steps", "80" if verb == "ppo" else "25"]) == 0
+            assert main(["train", verb, str(asked), *words, "--steps", "80" if verb == "ppo" else "60"]) == 0
             found[f"{verb} {name}"] = true_reward(Path("runs") / verb, held)
     print(start, found)
     for verb in ("ppo", "grpo"):
