@@ -7,7 +7,7 @@ comes of learning from them is measured by the world's true reward on questions 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jielong.nets.transformer import Transformer
     from jielong.train.curriculum import Curriculum
     from jielong.train.preferences.data import Example
+    from jielong.train.preferences.pairs import Laid
     from jielong.train.run import Work
 
 PEOPLE, READ = 30, 2_500_000  # who is known, and tokens of pretraining: facts are to be known, not guessed
@@ -350,18 +351,27 @@ def kl(
     model: Transformer, reference: Transformer, codec: Any, some: Sequence[Question], said: Sequence[Sequence[str]]
 ) -> float:
     """KL(model || reference) in nats an answer, as the answers that the model drew say (whose ends are counted)."""
-    import numpy as np
     import torch
 
-    from jielong.train.preferences.pairs import lay, told_by
+    from jielong.train.preferences.pairs import told_by
+
+    flat = [(q, answer) for q, answers in zip(some, said, strict=True) for answer in answers if answer]
+    total = 0.0
+    for rows in laid(codec, [question for question, _ in flat], [answer for _, answer in flat]):
+        own, other = (told_by(each, rows, torch.float32).sums for each in (model, reference))
+        total += float((own - other).sum())
+    return total / len(flat)
+
+
+def laid(codec: Any, asked: Sequence[Question], answers: Sequence[str], batch: int = 64) -> Iterator[Laid]:
+    """Each answer behind its question, in rows for one pass after the other."""
+    import numpy as np
+
+    from jielong.train.preferences.pairs import lay
     from jielong.train.preferences.prepare import encode
 
     encoded = [encode(codec, [{"role": "user", "content": q.prompt}], [{"role": "assistant", "content": answer}])
-               for q, answers in zip(some, said, strict=True) for answer in answers if answer]  # fmt: skip
+               for q, answer in zip(asked, answers, strict=True)]  # fmt: skip
     documents = [(np.array(ids, dtype=np.int64), np.array(marks)) for ids, marks in encoded]
-    total = 0.0
-    for i in range(0, len(documents), 64):
-        laid = lay(documents[i : i + 64], np.arange(len(documents[i : i + 64])))
-        own, other = (told_by(each, laid, torch.float32).sums for each in (model, reference))
-        total += float((own - other).sum())
-    return total / len(documents)
+    for i in range(0, len(documents), batch):
+        yield lay(documents[i : i + batch], np.arange(len(documents[i : i + batch])))
