@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from jielong.nets.transformer import Transformer
 from jielong.train import processes
@@ -80,7 +80,8 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Kto:
-    """`model` learns from `train`, as many answers a micro-batch as the reference reads, `accumulate` of these."""
+    """`model` learns from `train`, as many answers a micro-batch as the reference reads, `accumulate` of these; with an
+    `adapter` that it wears as in `Dpo`."""
 
     model: Transformer
     weights: Weights
@@ -89,11 +90,17 @@ class Kto:
     validation: Side | None = None
     accumulate: int = 1
     dtype: torch.dtype = torch.float32
+    adapter: nn.Module | None = None
+
+    @property
+    def moved(self) -> nn.Module:
+        """What is trained."""
+        return self.adapter or self.model
 
     @property
     def phases(self) -> Sequence[Phase]:
         """One: lower the loss."""
-        return (Phase("kto", self.model, self.loss),)
+        return (Phase("kto", self.moved, self.loss, muon=self.adapter is None),)
 
     def batches(self, step: int) -> list[Labelled]:
         """The micro-batches of `step`, with the z of the model as it now is."""
@@ -118,11 +125,11 @@ class Kto:
         held = self.validation
         if held is None:
             return {}
-        was_training = self.model.training
-        self.model.eval()
+        was_training = self.moved.training
+        self.moved.eval()
         with torch.no_grad():
             figures = self._measure(held)
-        self.model.train(was_training)
+        self.moved.train(was_training)
         return {f"val_{name}": value for name, value in figures.items()}
 
     def _measure(self, held: Side) -> dict[str, float]:
@@ -168,7 +175,7 @@ class Kto:
             some = slice(first, first + n)
             beside = [self._beside(side.deck, *pair) for pair in zip(prompts[some], answers[some])]
             laid = lay(beside, prompts[some])
-            own, theirs = (told_by(m, laid, self.dtype) for m in (self.model, side.reference.model))
+            own, theirs = told_by(self.model, laid, self.dtype), side.reference.told(laid)
             sums += float((own.sums - theirs.sums).sum(dtype=torch.float64))
         return max(0.0, processes.total(sums) / len(prompts))
 
@@ -185,8 +192,10 @@ def of_work(
 ) -> Kto:
     """The objective of a run (`run.Work`) whose documents are single answers; labels of both sides."""
     settings, frozen = work.settings, reference.requires_grad_(False).eval()
+    adapter = work.model if work.adapted else None
     train = Side(Reference(frozen, Deck(work.train, 1, settings.seed), settings.batch, dtype), labels)
     aside = None
     if work.validation is not None and held is not None:
         aside = Side(Reference(frozen, Deck(work.validation, 1, 0), settings.batch, dtype), held)
-    return Kto(work.model, weights, settings.context, train, aside, settings.accumulate, dtype)
+    model = work.beside or work.model
+    return Kto(model, weights, settings.context, train, aside, settings.accumulate, dtype, adapter)
