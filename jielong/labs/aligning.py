@@ -158,11 +158,12 @@ def start(budget: Budget, seed: int, n: int = QUESTIONS, answers: int = 4) -> St
 
 @dataclass(frozen=True)
 class Compared:
-    """Two different answers to a question and which is better (0 or 1)."""
+    """Two different answers to a question and which is better (0 or 1), in the respect of `head`."""
 
     question: Question
     answers: tuple[str, str]
     better: int
+    head: str = ""
 
     def example(self) -> Example:
         """As `train dpo` reads it."""
@@ -170,7 +171,7 @@ class Compared:
 
         sides = tuple([{"role": "assistant", "content": self.answers[i]}] for i in (self.better, 1 - self.better))
         prompt = [{"role": "user", "content": self.question.prompt}]
-        return Example(prompt, sides, self.question.prompt)
+        return Example(prompt, sides, self.question.prompt, head=self.head)
 
 
 def compared(
@@ -216,16 +217,16 @@ def kto(loaded: Loaded, pairs: Sequence[Compared], seed: int, epochs: float = 2.
 
 def judge(
     loaded: Loaded, pairs: Sequence[Compared], seed: int, epochs: float = 1.0, gentle: float = 1 / 40,
-    centre: float = 0.01,
+    centre: float = 0.01, heads: Sequence[str] = (),
 ) -> Work:  # fmt: skip
     """A reward model, whose body begins as the model's copy, learns from these pairs."""
-    from jielong.nets.reward import RewardModel
+    from jielong.nets.reward import HEADS, RewardModel
     from jielong.train.preferences.reward import of_work
 
     ready = made(loaded.codec, [pair.example() for pair in pairs])
     objective = partial(of_work, train=ready.answers, held=None, centre=centre)
-    return work("judge", RewardModel(deepcopy(loaded.model)), loaded.codec, ready.answers.tokens, objective, seed,
-                times(ready, epochs), gentle)  # fmt: skip
+    model = RewardModel(deepcopy(loaded.model), heads or HEADS)
+    return work("judge", model, loaded.codec, ready.answers.tokens, objective, seed, times(ready, epochs), gentle)
 
 
 def crowd_says(world: World, n: int) -> list[tuple[str, str]]:
@@ -252,12 +253,12 @@ def imitated(
     return work("imitate", deepcopy(loaded.model), loaded.codec, tokens, next_token, seed, steps, gentle)
 
 
-def reward_of(judge: RewardModel, codec: Any) -> Any:
-    """A reward model's first head as rewards are given."""
+def reward_of(judge: RewardModel, codec: Any, head: int = 0) -> Any:
+    """A reward model's head as rewards are given."""
     from jielong.nets.reward import Loaded as Judge
     from jielong.train.preferences.rewarding import Model
 
-    return Model(Judge(judge.requires_grad_(False), codec), 0, "the judge")
+    return Model(Judge(judge.requires_grad_(False), codec), head, "the judge")
 
 
 def true_of(world: World, some: Sequence[Question]) -> Any:

@@ -32,6 +32,8 @@ LABS = {
     "ai_feedback": {"PEOPLE": 4, "TIMES": 2},
     "comparing_or_writing": {"TIME": 16, "READ": 64},
     "variety_calibration": {"ASKED": 12, "DRAWS": 4, "METHODS": ("DPO",)},
+    "helpful_safe": {"CHATS": {"twins": 120, "forbidden": 60}, "TUNED": 40_000, "ASKED": 12, "STEPS": 4,
+                     "WEIGHTS": (0.0, 2.0)},
     "knows_the_bad": {"ASKED": {"facts": 24, "sums": 12}},
 }
 
