@@ -34,9 +34,12 @@ def settings(tokens: int, seed: int, gentle: float = 1.0) -> Settings:
     return replace(plain, matrix_rate=plain.matrix_rate * gentle, other_rate=plain.other_rate * gentle)
 
 
-def base(budget: Budget, seed: int, people: int = PEOPLE, read: int = READ) -> Path:
-    """A run that has only read: `read` tokens about so many people."""
-    return shared(budget, ("base", seed, people, read, WIDTH, LAYERS), _Base(seed, people, read, budget.talk))
+def base(
+    budget: Budget, seed: int, people: int = PEOPLE, read: int = READ, width: int = 0, layers: int = 0
+) -> Path:
+    """A run that has only read: `read` tokens about so many people. Its shape: 0 is the labs' own."""
+    shape = (width or WIDTH, layers or LAYERS)
+    return shared(budget, ("base", seed, people, read, *shape), _Base(seed, people, read, shape, budget.talk))
 
 
 def assistant(budget: Budget, seed: int) -> Path:
@@ -48,8 +51,8 @@ def assistant(budget: Budget, seed: int) -> Path:
 
 
 class _Base:
-    def __init__(self, seed: int, people: int, read: int, talk: Talk) -> None:
-        self.seed, self.people, self.read, self.talk = seed, people, read, talk
+    def __init__(self, seed: int, people: int, read: int, shape: tuple[int, int], talk: Talk) -> None:
+        self.seed, self.people, self.read, self.shape, self.talk = seed, people, read, shape, talk
 
     def __call__(self, folder: Path) -> None:
         from jielong.nets.config import shape
@@ -60,7 +63,8 @@ class _Base:
         plan = curriculum(self.seed, self.people)
         codec = plans.codec(plan)
         train, held = plans.pretraining(plan, codec)
-        model = Transformer(shape(WIDTH, codec.size, 2 * CONTEXT, LAYERS), seed=self.seed)
+        width, layers = self.shape
+        model = Transformer(shape(width, codec.size, 2 * CONTEXT, layers), seed=self.seed)
         work = run.Work(model, codec, train, held, settings(self.read, self.seed), {"name": "base"})
         run.start(work, folder, self.talk, f"base, seed {self.seed}")
 

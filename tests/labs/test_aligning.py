@@ -34,6 +34,7 @@ LABS = {
     "variety_calibration": {"ASKED": 12, "DRAWS": 4, "METHODS": ("DPO",)},
     "helpful_safe": {"CHATS": {"twins": 120, "forbidden": 60}, "TUNED": 40_000, "ASKED": 12, "STEPS": 4,
                      "WEIGHTS": (0.0, 2.0)},
+    "small_aligned": {"WIDTH": 64, "LAYERS": 1},
     "knows_the_bad": {"ASKED": {"facts": 24, "sums": 12}},
 }
 
