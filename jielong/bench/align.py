@@ -124,7 +124,9 @@ def examples(
     return found
 
 
-def our_sft(scene: Scene, dtype: torch.dtype, rank: int = 0, compiled: bool = False) -> Contestant:
+def our_sft(
+    scene: Scene, dtype: torch.dtype, rank: int = 0, compiled: bool = False, muon: bool = True
+) -> Contestant:
     """Our loop's own step over packed rows."""
     documents = ((np.array(a + b, dtype=np.int64), np.arange(len(a + b)) >= len(a)) for a, b in scene.chats)
     packer = Packer(Tokens.from_documents(documents), scene.config.context, scene.rows, narrow=True)
@@ -133,13 +135,13 @@ def our_sft(scene: Scene, dtype: torch.dtype, rank: int = 0, compiled: bool = Fa
     if compiled:
         compile_blocks(model)
     objective = NextToken(model, packer, None, 1, dtype, adapter=adapter)
-    driver = _Driver(objective.phases[0], Course(10_000))
-    name = f"jielong, {str(dtype)[6:]}" + ", compiled" * compiled
+    driver = _Driver(objective.phases[0], Course(10_000, muon=muon))
+    name = _name(dtype, muon and not rank) + ", compiled" * compiled
     tokens = scene.chat_tokens * len(scene.chats) / (packer.steps_per_epoch or 1.0)
     return Contestant(name, "lora" if rank else "sft", True, lambda i: driver.step(objective.batches(i), i), tokens)
 
 
-def our_dpo(scene: Scene, dtype: torch.dtype, known: bool) -> Contestant:
+def our_dpo(scene: Scene, dtype: torch.dtype, known: bool, muon: bool = True) -> Contestant:
     """Our loop's own step over pairs; `known`: of the reference all is kept already."""
     documents = ((np.array(a + b, dtype=np.int64), np.arange(len(a + b)) >= len(a))
                  for a, *both in scene.pairs for b in both)  # fmt: skip
@@ -150,10 +152,14 @@ def our_dpo(scene: Scene, dtype: torch.dtype, known: bool) -> Contestant:
     if known:
         reference.kept.update({i: torch.tensor([-100.0, -100.0]) for i in range(len(deck))})
     objective = Dpo(model, Plan(), reference, None, 1, dtype)
-    driver = _Driver(objective.phases[0], Course(10_000))
+    driver = _Driver(objective.phases[0], Course(10_000, muon=muon))
     task = TASKS[3] if known else TASKS[2]
     tokens = scene.pair_tokens * scene.batch
-    return Contestant(f"jielong, {str(dtype)[6:]}", task, True, lambda i: driver.step(objective.batches(i), i), tokens)
+    return Contestant(_name(dtype, muon), task, True, lambda i: driver.step(objective.batches(i), i), tokens)
+
+
+def _name(dtype: torch.dtype, muon: bool) -> str:
+    return f"jielong, {str(dtype)[6:]}, {'Muon' if muon else 'AdamW'}"
 
 
 def contestants(scene: Scene, task: str, compiled: bool) -> Iterator[Contestant]:
@@ -161,12 +167,13 @@ def contestants(scene: Scene, task: str, compiled: bool) -> Iterator[Contestant]
     fast = any(name in device.machine()["features"] for name in BF16)
     dtypes = [torch.float32, *([torch.bfloat16] if fast else [])]
     for dtype in dtypes:
-        if task in ("sft", "lora"):
-            yield our_sft(scene, dtype, RANK if task == "lora" else 0)
-            if compiled:
-                yield our_sft(scene, dtype, RANK if task == "lora" else 0, compiled=True)
-        else:
-            yield our_dpo(scene, dtype, task != "dpo")
+        for muon in (True, False):  # theirs is AdamW's step, which costs less
+            if task == "sft":
+                yield from (our_sft(scene, dtype, 0, each, muon) for each in ((False, True) if compiled else (False,)))
+            elif task != "lora":
+                yield our_dpo(scene, dtype, task != "dpo", muon)
+        if task == "lora":
+            yield from (our_sft(scene, dtype, RANK, each) for each in ((False, True) if compiled else (False,)))
     ways = [(autocast, eager, False) for autocast in (False, True)[: len(dtypes)] for eager in (False, True)]
     ways += [(autocast, False, True) for autocast in (False, True)[: len(dtypes)] if compiled]
     for way in ways:

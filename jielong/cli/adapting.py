@@ -71,6 +71,13 @@ class Adapting:
 
 
 ADAPTING = Adapting()
+MEASURED = 96  # the width at which the rates of adapters were measured (docs/train.md)
+
+
+def slower(rate: float, width: int) -> float:
+    """AdamW's rate of an adapter on a model so wide: what was best at `MEASURED`, by 1 / width above it (Yang et al.
+    2022, arXiv 2203.03466, table 3)."""
+    return rate * min(1.0, MEASURED / width)
 
 
 def put_on(loaded: Loaded | None, config: Config, seed: int, heads: Sequence[str] = ()) -> Adapter:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cyclopts import Parameter
 
-from jielong.cli.adapting import ADAPTING, Adapting, put_on
+from jielong.cli.adapting import ADAPTING, Adapting, put_on, slower
 from jielong.cli.common import Common
 from jielong.cli.train_run import Place, talk_of, train
 from jielong.train.settings import Settings
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jielong.train.prepare import Prepared
 
 NO_SETTINGS = Settings(steps=1)
-ADAPTER_RATE = 0.003  # AdamW's, for an adapter
+ADAPTER_RATE = 0.01  # AdamW's, for an adapter: `adapting.slower`
 
 
 @Parameter(name="*", group="Budget")
@@ -63,6 +63,8 @@ class Rows:
     "Muon's learning rate (default 0.02; a third of it from pretrained weights)."
     other_rate: float | None = None
     "AdamW's learning rate, for embeddings and norms (default 0.008; a third of it from pretrained weights)."
+    optimizer: Literal["muon", "adamw"] = "muon"
+    "muon for matrices and AdamW for the rest, or AdamW for all, at --other-rate."
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     "Arithmetic: bf16 where the processor or GPU multiplies it faster."
     compile: bool | None = None
@@ -228,7 +230,7 @@ def beside_settings(config: TransformerConfig, budget: Budget, rows: Rows) -> Se
 
     minutes = budget.minutes if budget.given else 5.0
     tokens = tokens_at(minutes, 2.0 * config.matrix_flops(rows.context)) if minutes is not None else 0
-    return made_settings(rows, budget, tokens, ADAPTER_RATE / NO_SETTINGS.other_rate)
+    return made_settings(rows, budget, tokens, slower(ADAPTER_RATE, config.dim) / NO_SETTINGS.other_rate)
 
 
 def fits(rows: Rows, config: TransformerConfig) -> None:
@@ -250,6 +252,7 @@ def made_settings(rows: Rows, budget: Budget, tokens: int, gentle: float = 1.0) 
         accumulate=rows.accumulate,
         matrix_rate=rows.matrix_rate or NO_SETTINGS.matrix_rate * gentle,
         other_rate=rows.other_rate or NO_SETTINGS.other_rate * gentle,
+        muon=rows.optimizer == "muon",
         precision=rows.precision,
         compile=rows.compile,
         save_every=rows.save_every,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jielong.cli.adapting import ADAPTING, Adapting, put_on
+from jielong.cli.adapting import ADAPTING, Adapting, put_on, slower
 from jielong.cli.common import Common
 from jielong.cli.train import NO_SETTINGS, Budget, Rows, fits, load, made_settings
 from jielong.cli.train_run import Place, talk_of, train
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Pairwise = Literal["sigmoid", "cdpo", "robust", "hinge", "ipo", "simpo", "orpo"]
 GENTLE = 1 / 40  # of the usual rates: what was learnt before is to stay
-ADAPTED = 0.001  # AdamW's rate, of an adapter
+ADAPTED = 0.003  # AdamW's rate, of an adapter: `adapting.slower`
 BUDGET = Budget()
 
 
@@ -265,7 +265,8 @@ def _settle(
         tokens = tokens_at(budget.minutes, passes * loaded.config.matrix_flops(rows.context))
     if tokens:
         budget = Budget(steps=max(1, round(tokens / per_step)))
-    settings = made_settings(rows, budget, 0, GENTLE if config is None else ADAPTED / NO_SETTINGS.other_rate)
+    beside = slower(ADAPTED, loaded.config.dim) / NO_SETTINGS.other_rate
+    settings = made_settings(rows, budget, 0, GENTLE if config is None else beside)
     # rows are as wide as their answers, so nothing is compiled; decay would pull towards nothing, not the reference
     return replace(settings, compile=bool(rows.compile), weight_decay=0.0), per_step
 

@@ -42,6 +42,7 @@ class Scene:
     tap: Tap | None = None
     memory: Tensor | None = None  # (B, S, D) for cross-attention
     condition: Tensor | None = None  # (B, condition) for adaLN
+    at: Tensor | None = None  # (N,) flat places that are wanted: what follows attention is run there alone
     past: tuple[Tensor, Tensor] | None = None  # keys and values (1, K, n, C) that stand before every text
 
     def show(self, site: str, value: Tensor) -> Tensor:
@@ -250,7 +251,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor, scene: Scene) -> Tensor:
-        """x (B, T, D) -> (B, T, D)."""
+        """x (B, T, D) -> (B, T, D); (1, N, D) where the scene says which places are wanted."""
         x = scene.show("resid_in", x)
         shifts = self._modulate(scene, x)
         inner = scene.show("attn_in", self._before(x, self.attention_norm, shifts[:2]))
@@ -260,10 +261,19 @@ class Block(nn.Module):
         x = self._add(x, attended, self.attention_after, shifts[2:3])
         if self.cross is not None and self.cross_norm is not None:
             x = x + self.cross(self.cross_norm(x), scene)
+        if scene.at is not None:
+            x = x.flatten(0, 1)[scene.at][None]
         x = scene.show("resid_mid", x)
         inner = scene.show("mlp_in", self._before(x, self.feed_norm, shifts[3:5]))
         x = self._add(x, self.feed(inner, scene), self.feed_after, shifts[5:])
         return scene.show("resid_out", x)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether what follows attention can be run at some places alone: one after the other, not conditioned, and as
+        it is written (compiled code is made for one number of places)."""
+        plain = not self.config.parallel and self.cross is None and self.modulation is None
+        return plain and self._compiled_call_impl is None
 
     def _modulate(self, scene: Scene, x: Tensor) -> tuple[Tensor, ...]:
         """adaLN-zero (Peebles and Xie 2022): shift, scale and gate for both halves, all zero at the start."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -118,8 +120,10 @@ class Transformer(nn.Module):
         memory: Tensor | None = None,
         condition: Tensor | None = None,
         dtype: torch.dtype | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """The stream after the last norm, (B, T, D): what the head reads and what embeds a text."""
+        """The stream after the last norm, (B, T, D): what the head reads and what embeds a text. at (N,): the flat
+        places of it that are wanted, (1, N, D); the last block then does no more than these need."""
         if cache is not None:
             if documents is not None:
                 raise UserError("a cache holds one document a row: pass documents or cache, not both")
@@ -132,8 +136,14 @@ class Transformer(nn.Module):
         scenes = self._scenes(x, positions, documents, cache, tap, where, memory, condition)
         for before in self.changes.get("before", ()):
             scenes = before(self, scenes, x.dtype)
+        last = cast(Any, self.blocks[-1]) if len(self.blocks) else None
+        sooner = at is not None and tap is None and last is not None and last.narrows
+        if sooner:
+            scenes[-1] = replace(scenes[-1], at=at)
         for block, scene in zip(self.blocks, scenes, strict=True):
             x = block(x, scene)
+        if at is not None and not sooner:
+            x = x.flatten(0, 1)[at][None]
         if cache is not None:
             cache.advance(x.shape[1], lengths)
         if self.norm is not None:

@@ -45,6 +45,7 @@ class Course:
     rates: Rates = field(default_factory=Rates)
     validate_every: int = 0  # steps; 0: only at the end
     save_every: float = 60.0  # seconds between two saved states; 0: only at the end
+    muon: bool = True  # for matrices, where the phase has nothing against it
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -67,7 +68,7 @@ class _Driver:
 
     def __init__(self, phase: Phase, course: Course) -> None:
         self.phase, self.course = phase, course
-        self.parts = matrices(phase.model) if phase.muon else []
+        self.parts = matrices(phase.model) if phase.muon and course.muon else []
         inside = {id(parameter) for parameter, *_ in self.parts}
         others = [p for p in phase.model.parameters() if p.requires_grad and id(p) not in inside]
         views = [parameter.data[start : start + rows] for parameter, start, rows in self.parts]

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -84,16 +85,19 @@ class NextToken:
 
 def nats(model: Transformer, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, float, Tensor]:
     """Summed loss, number of trained targets, and the losses one by one, of a packed batch."""
-    hidden = stream(model, batch, dtype)
+    wanted = np.flatnonzero(batch.targets.reshape(-1) >= 0)
+    at = torch.from_numpy(wanted).to(model.device) if len(wanted) < batch.targets.size else None
+    hidden = stream(model, batch, dtype, at)
     targets = torch.from_numpy(batch.targets).to(model.device).flatten()
+    targets = targets if at is None else targets[at]
     total, losses = ops.next_token_loss(
         hidden.flatten(0, 1), model.head_weight, targets, model.head_bias, model.config.softcap
     )
     return total, float(batch.trained), losses
 
 
-def stream(model: Transformer, batch: Batch, dtype: torch.dtype) -> Tensor:
-    """The model's stream over a packed batch, (B, T, D).
+def stream(model: Transformer, batch: Batch, dtype: torch.dtype, at: Tensor | None = None) -> Tensor:
+    """The model's stream over a packed batch, (B, T, D); (1, N, D) at the flat places `at` (N,).
 
     Rotary and relative positions only see distances, so they need not restart with each document (but where a
     prefix stands before each, or two answers after one prompt); attention never crosses documents either way.
@@ -110,4 +114,5 @@ def stream(model: Transformer, batch: Batch, dtype: torch.dtype) -> Tensor:
         positions=positions,
         documents=None if single else documents,
         dtype=dtype if dtype != model.embed.dtype else None,
+        at=at,
     )

@@ -224,6 +224,7 @@ def _train(
         rates,
         max(1, settings.length // settings.validate) if settings.validate else 0,
         settings.save_every,
+        settings.muon,
     )
 
     def save(now: State, figures: Mapping[str, float]) -> None:

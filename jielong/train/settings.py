@@ -36,6 +36,7 @@ class Settings:
     warmup: int = 20
     decay: float = 0.5  # share of the run in which the rates fall to zero
     clip: float = 1.0
+    muon: bool = True  # for matrices; else AdamW for all, at `other_rate`
     precision: Precision = "auto"
     compile: bool | None = None  # let torch compile the blocks; None: where it pays
     validate: int = 4  # times that the validation loss is measured

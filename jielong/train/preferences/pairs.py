@@ -173,7 +173,7 @@ def by_token(
     softmax(logits / temperature). Gradients flow through the first."""
     device = model.device
     at = torch.from_numpy(laid.at).to(device)
-    hidden = stream(model, laid.batch, dtype).flatten(0, 1)[at]
+    hidden = stream(model, laid.batch, dtype, at)[0]
     targets = torch.from_numpy(laid.targets).to(device)
     return ops.chosen_log_probs(
         hidden, model.head_weight, targets, model.head_bias, model.config.softcap, temperature
@@ -289,9 +289,9 @@ def divergence(model: Transformer, reference: Transformer, laid: Laid, dtype: to
     total = 0.0
     with torch.no_grad(), plainly(model), plainly(reference):
         at = torch.from_numpy(laid.at).to(model.device)
-        streams = [stream(model, laid.batch, dtype).flatten(0, 1)[at]]
+        streams = [stream(model, laid.batch, dtype, at)[0]]
         with off(reference):
-            streams.append(stream(reference, laid.batch, dtype).flatten(0, 1)[at])
+            streams.append(stream(reference, laid.batch, dtype, at)[0])
         for i in range(0, len(at), SLICE):
             p, q = (logits(m, s[i : i + SLICE]).log_softmax(-1) for m, s in zip((model, reference), streams))
             total += float((p.exp() * (p - q)).sum(dtype=torch.float64))

@@ -37,8 +37,7 @@ def bradley_terry(chosen: Tensor, rejected: Tensor, margins: Tensor | float = 0.
 
 def worth(model: RewardModel, laid: Laid, dtype: torch.dtype = torch.float32) -> Tensor:
     """(A, heads) what each answer is worth; `laid` with its last tokens (`Deck.lay(..., last=True)`)."""
-    hidden = stream(model.body, laid.batch, dtype).flatten(0, 1)
-    found: Tensor = model(hidden[torch.from_numpy(laid.lasts).to(model.device)])
+    found: Tensor = model(stream(model.body, laid.batch, dtype, torch.from_numpy(laid.lasts).to(model.device))[0])
     return found
 
 

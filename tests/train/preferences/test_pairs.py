@@ -119,3 +119,18 @@ def test_a_hotter_law_of_a_model() -> None:
     with torch.no_grad():
         hot, cold = (by_token(model, laid, torch.float32, temperature)[1] for temperature in (2.0, 1.0))
     assert (hot > cold).all()
+
+
+@pytest.mark.parametrize("name", ["plain", "gpt2", "parallel", "post"])
+def test_only_the_places_that_are_wanted(name: str) -> None:
+    """The last block run at some places alone: the same stream there, and the same gradients."""
+    shapes = SHAPES | {"parallel": replace(TINY, parallel=True, activation="relu"),
+                       "post": replace(TINY, layer=Layer(norm="post"))}  # fmt: skip
+    model = lively(shapes[name]).double()
+    ids, at = torch.randint(0, TINY.vocab, (2, 9), generator=torch.Generator().manual_seed(2)), torch.tensor([3, 4, 12])
+    whole, some = model.hidden(ids).flatten(0, 1)[at], model.hidden(ids, at=at)[0]
+    torch.testing.assert_close(some, whole)
+    grads = [torch.autograd.grad(x.square().sum(), list(model.parameters()), allow_unused=True) for x in (whole, some)]
+    for one, two in zip(*grads, strict=True):
+        if one is not None and two is not None:
+            torch.testing.assert_close(one, two)
