@@ -86,6 +86,7 @@ def main(seeds: int, tasks: Sequence[str]) -> None:
     dtype = torch.bfloat16
     made = prepare.texts(READ, 0.05, 0, "bpe", 512)
     base = Transformer(shape(96, made.codec.size, CONTEXT, 3), seed=0)
+    assert made.validation is not None
     reading = NextToken(base, Packer(made.train, CONTEXT, 24), Packer(made.validation, CONTEXT, 24), 1, dtype)
     found = loop.run(reading, Course(500, 20, 0.5, 1.0, Rates(0.02, 0.008)), Path(tempfile.mkdtemp()), QUIET)
     print("base", found["val_loss"], flush=True)
@@ -93,8 +94,10 @@ def main(seeds: int, tasks: Sequence[str]) -> None:
     tuned = deepcopy(base)
     trained(NextToken(tuned, Packer(chats.train, CONTEXT, 16), None, 1, dtype), True, 0.006, 150)
     texts = prepare.texts(["world:sums_words:2500"], 0.1, 0, "bpe", 512)
+    assert texts.validation is not None
     texts = replace(texts, train=_again(texts.train, texts.codec, made.codec),
                     validation=_again(texts.validation, texts.codec, made.codec))  # fmt: skip
+    assert chats.validation is not None
     sides = [pairs_of(tokens, 0) for tokens in (chats.train, chats.validation)]
     for task in tasks:
         for kind, rates in (WHOLE if task == "dpo, whole" else RATES).items():
@@ -124,8 +127,8 @@ def _one(
         objective: Any = NextToken(model, rows, held, 1, dtype, adapter=adapter)
         return trained(objective, muon, rate, STEPS)["val_loss"]
     still = model if adapter is not None else deepcopy(start).requires_grad_(False)
-    references = [Reference(still, Deck(tokens, 2, seed, shares(model.config)), PAIRS, dtype) for tokens in sides]
-    objective = Dpo(model, Plan(), *references, 1, dtype, adapter)
+    read, held_ = (Reference(still, Deck(tokens, 2, seed, shares(model.config)), PAIRS, dtype) for tokens in sides)
+    objective = Dpo(model, Plan(), read, held_, 1, dtype, adapter)
     return trained(objective, muon, rate, STEPS // 2)["val_loss"]
 
 

@@ -163,7 +163,9 @@ def test_another_reference_is_refused(tuned: Path, pairs: Path, capsys: pytest.C
     assert code == 2 and "another objective or reference" in err
 
 
-@pytest.mark.parametrize(("verb", "kind"), [("dpo", "lora"), ("kto", "prompt"), ("reward", "lora"), ("reward", "bitfit")])
+@pytest.mark.parametrize(
+    ("verb", "kind"), [("dpo", "lora"), ("kto", "prompt"), ("reward", "lora"), ("reward", "bitfit")]
+)
 def test_an_adapter_is_trained_resumed_and_used(
     verb: str, kind: str, tuned: Path, pairs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
