@@ -140,7 +140,8 @@ def _read(work: Work) -> str:
     """How much of its data a run reads, or how much of its own it learns from."""
     from jielong.train.run import OBJECTIVE
 
-    drawing = work.info.get(OBJECTIVE, {}).get("drawing")
+    told = work.info.get(OBJECTIVE)
+    drawing = told.get("drawing") if isinstance(told, dict) else None
     if drawing is None:
         return f"{work.settings.length * work.step_tokens / max(1, len(work.train)):.1f} times through the data"
     rollouts = -(-work.settings.length // (drawing["epochs"] * drawing["minibatches"]))

@@ -90,11 +90,12 @@ def known(seed: int) -> World:
     return stages.curriculum(seed, PEOPLE).world
 
 
-def questions(world: World, n: int = QUESTIONS, split: str = "train", draw: int = 1) -> list[Question]:
-    """About `n` questions of all kinds: of training, or (`asked`) in wordings that no training used."""
+def questions(world: World, n: int = 0, split: str = "train", draw: int = 1) -> list[Question]:
+    """About `n` questions of all kinds (0: `QUESTIONS`): of training, or (`asked`) in wordings that none used."""
+    other = {"sums": "test"} if split == "asked" else {}
     return [q for kind, share in KINDS.items()
-            for q in world.questions(kind, round(n * share), draw=draw, split="test" if kind == "sums" and
-                                     split == "asked" else split)]  # fmt: skip
+            for q in world.questions(kind, round((n or QUESTIONS) * share), draw=draw, split=other.get(kind, split))
+            ]  # fmt: skip
 
 
 def draws(
@@ -119,10 +120,10 @@ def rewards(world: World, some: Sequence[Question], said: Sequence[Sequence[str]
     return [[world.reward(q, answer) for answer in answers] for q, answers in zip(some, said, strict=True)]
 
 
-def true_reward(model: Transformer, codec: Any, world: World, n: int = DRAWN) -> list[float]:
-    """Of each question of the test: the mean true reward of `n` answers drawn at temperature 1."""
+def true_reward(model: Transformer, codec: Any, world: World) -> list[float]:
+    """Of each question of the test: the mean true reward of `DRAWN` answers drawn at temperature 1."""
     some = questions(world, ASKED, "asked", 2)
-    found = rewards(world, some, draws(model, codec, some, n, world.seed))
+    found = rewards(world, some, draws(model, codec, some, DRAWN, world.seed))
     return [sum(each) / len(each) for each in found]
 
 
@@ -147,7 +148,7 @@ class Start:
         return self.world.seed
 
 
-def start(budget: Budget, seed: int, n: int = QUESTIONS, answers: int = 4) -> Start:
+def start(budget: Budget, seed: int, n: int = 0, answers: int = 4) -> Start:
     """`n` questions with so many answers each, in the world after that of the same number."""
     from jielong.nets import checkpoint
 

@@ -161,7 +161,7 @@ def test_flags_that_contradict_what_was_begun(
         code, _, err = run(capsys, "demo", "--resume", "--minutes", "0.008")  # nothing there: begun
         assert code == 130 and "`jielong demo --resume` goes on" in err
     told = json.loads(Path("runs/demo/demo.json").read_text())
-    assert told["asked"] == {"minutes": 0.008, "seed": 0, "questions": 300}
+    assert told["asked"] == {"minutes": 0.008, "seed": 0, "questions": 300, "align": False}
     for words, said in (
         (["--resume", "--minutes", "7"], "begun with --minutes 0.008"),
         (["--resume", "--seed", "1"], "begun with --seed 0"),

@@ -86,7 +86,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, made in {"READ": 4096, "WIDTH": 64, "LAYERS": 5, "TAUGHT": 1024, "OWN": own}.items():
         monkeypatch.setattr(guessers, name, made)
     plan = stages.curriculum(0)
-    monkeypatch.setattr(stages, "curriculum", lambda seed: replace(plan, seed=seed, texts=400, chats=200, vocab=400))
+    plan = replace(plan, texts=400, chats=200, vocab=400)
+    monkeypatch.setattr(stages, "curriculum", lambda seed, _=0: replace(plan, seed=seed))
     monkeypatch.setattr(who_guesses, "STORED", 50)
     monkeypatch.setattr(timing, "FEWEST", 2)
     for lab in (drafters_theory, prophets):

@@ -96,7 +96,7 @@ def test_the_lab_runs_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> N
     for name, value in {"READ": 4096, "TUNED": 4096, "WIDTH": 32, "LAYERS": 1, "PEOPLE": 20}.items():
         monkeypatch.setattr(stages, name, value)
     plan = stages.curriculum(0)
-    monkeypatch.setattr(stages, "curriculum", lambda seed: replace(plan, texts=400, chats=200, vocab=400))
+    monkeypatch.setattr(stages, "curriculum", lambda seed, _=0: replace(plan, texts=400, chats=200, vocab=400))
     small = {"TEXTS": 4, "QUESTIONS": 3, "WIDTH": 64, "LAYERS": 1, "VOCAB": 256, "PROMPT": 4, "WRITTEN": 4}
     for name, value in small.items():
         monkeypatch.setattr(lab, name, value)
