@@ -1,0 +1,1 @@
+"""Stronger without training: one technique a file, each a plain function from a model and a problem to an answer."""
