@@ -24,7 +24,18 @@ Kind = Literal["medusa", "eagle", "block", "small", "diffusion"]
 WRITING = 0.25  # of the minutes: the model's own texts
 MOST = 1_000_000  # tokens of them
 KEPT_UP = 0.3  # of the reference rate: the laws of many guesses are no matrix products
-BUDGET, ROWS = Budget(), Rows(batch=8)
+
+
+@Parameter(name="*", group="Rows and rates")
+@dataclass(frozen=True)
+class Few(Rows):
+    """How steps are made and how fast they move."""
+
+    batch: int = 8
+    "Rows in a micro-batch."
+
+
+BUDGET, FEW = Budget(), Few()
 
 
 @Parameter(name="*", group="Models of their own")
@@ -52,7 +63,7 @@ def draft(
     split_on: str | None = None,
     whole: Whole = Whole(),
     budget: Budget = BUDGET,
-    rows: Rows = ROWS,
+    rows: Few = FEW,
     place: Place = Place(),
     common: Common = Common(),
 ) -> None:

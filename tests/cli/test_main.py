@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import inspect
 import json
 import os
 import resource
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import time
 import types
+from dataclasses import is_dataclass, replace
+from typing import get_type_hints
 
 import pytest
 
@@ -75,6 +78,25 @@ def test_every_verb_says_what_it_does_and_takes_the_common_flags(words, capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert all(flag in text for flag in ("--json", "--verbose", "--quiet", "--config FILE.toml"))
     assert " ".join(function.__doc__.split())[:30] in text
+
+
+@pytest.mark.parametrize("words", cli.VERBS)
+def test_groups_of_flags_default_to_what_their_class_makes(words):
+    """Of a group of which a flag is given, cyclopts takes the others from its class, not from the verb's default."""
+    module, _, name = cli.VERBS[words][0].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    hints = get_type_hints(function)
+    groups = [each for each in inspect.signature(function).parameters.values() if is_dataclass(each.default)]
+    assert "common" in [group.name for group in groups]
+    for group in groups:
+        assert group.default == hints[group.name](), f"{group.name}: make a subclass with these defaults"
+
+
+def test_a_flag_leaves_the_others_of_its_group_as_they_are_by_default():
+    tokens = ["train", "draft", "runs/lm", "--seed", "3"]
+    command, bound, _ = cli.build(tokens).parse_args(tokens, exit_on_error=False, print_error=False)
+    assert bound.arguments["rows"] == replace(inspect.signature(command).parameters["rows"].default, seed=3)
+    assert bound.arguments["rows"].batch == 8
 
 
 def test_version_and_module(capsys):
