@@ -40,7 +40,7 @@ class Aligned:
 
 def align(assistant: Loaded, taught: Curriculum, run: Run, talk: Talk) -> Aligned:
     """The whole chain. `assistant` is moved: it becomes the one that imitates the crowd."""
-    from jielong.labs import aligning
+    from jielong.labs import aligning, learning
     from jielong.nets.reward import RewardModel
     from jielong.train.preferences.rollout_plan import PpoPlan
 
@@ -51,12 +51,12 @@ def align(assistant: Loaded, taught: Curriculum, run: Run, talk: Talk) -> Aligne
     said = aligning.draws(assistant.model, assistant.codec, some, 4, seed)
     pairs = aligning.compared(world, some, said, each=0)
     talk.say(f"{len(pairs):,} comparisons of its answers, as people would make them")
-    judge: RewardModel = run(aligning.judge(assistant, pairs, seed), "judge")
-    reward = aligning.reward_of(judge, assistant.codec)
+    judge: RewardModel = run(learning.judge(assistant, pairs, seed), "judge")
+    reward = learning.reward_of(judge, assistant.codec)
     works = {
-        "ppo": aligning.reinforced(assistant, some, reward, PpoPlan(), seed, STEPS, GENTLE),
-        "dpo": aligning.dpo(assistant, pairs, seed, 1.0),
-        "kto": aligning.kto(assistant, pairs, seed, 0.5),
+        "ppo": learning.reinforced(assistant, some, reward, PpoPlan(), seed, STEPS, GENTLE),
+        "dpo": learning.dpo(assistant, pairs, seed, 1.0),
+        "kto": learning.kto(assistant, pairs, seed, 0.5),
     }
     models = {"crowd": assistant.model, **{name: run(work, name) for name, work in works.items()}}
     found = {name: aligning.true_reward(model, assistant.codec, world) for name, model in models.items()}

@@ -13,7 +13,7 @@ from jielong.cli.adapting import ADAPTING, Adapting, put_on
 from jielong.cli.common import Common
 from jielong.cli.train import NO_SETTINGS, Budget, Rows, load, made_settings
 from jielong.cli.train_run import Place, talk_of, train
-from jielong.train.preferences.rollout_plan import Aggregate, Baseline, Drawing, GrpoPlan, PpoPlan, Ratio
+from jielong.train.preferences.rollout_plan import Aggregate, Baseline, Drawing, Grouped, GrpoPlan, PpoPlan, Ratio
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
@@ -59,11 +59,11 @@ class Rollouts:
 class Groups(Rollouts):
     """As GRPO has them: larger groups, each learnt from once."""
 
-    group: int = 8
+    group: int = Grouped.group
     "Answers to each: they are compared with one another."
-    epochs: int = 1
+    epochs: int = Grouped.epochs
     "How often a rollout is learnt from."
-    minibatches: int = 1
+    minibatches: int = Grouped.minibatches
     "Steps in each of these times: each learns from its share of the answers."
 
 

@@ -17,7 +17,7 @@ from jielong.base.result import Result
 from jielong.labs import tuning
 from jielong.labs.lab import Budget, part
 from jielong.labs.tuning import FULL, WAYS
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.markup import Words
 from jielong.views.pictures import heat_map
 
@@ -52,7 +52,7 @@ def run(budget: Budget) -> Result:
     """Mean shares right over the tasks, each seed's specialists beside its generalists."""
     found: list[Right] = [part(budget, ("seed", seed), partial(measure, budget, seed)) for seed in budget.seeds]
     n = QUESTIONS * len(TASKS) * len(found)
-    means = {name: [tuning.mean(list(one[name].values())) for one in found] for name in (BEFORE, *ALL)}
+    means = {name: [mean(list(one[name].values())) for one in found] for name in (BEFORE, *ALL)}
     own = {budgeted: [specialists(one, budgeted) for one in found] for budgeted in (TOTAL, EACH)}
     rows = []
     for budgeted, values in own.items():
@@ -64,14 +64,14 @@ def run(budget: Budget) -> Result:
         rows.append(over_seeds(f"share right, specialists less {ONE}, {budgeted}", more, "above", 0.0, ONE, n,
                                unit="share"))  # fmt: skip
     strange = [others(one, EACH) for one in found]
-    rows += [check(tuning.context("share right, not tuned", means[BEFORE], n, "share"), high=0.1),
-             check(tuning.context(f"share right, {WHOLE}", means[WHOLE], n, "share"), low=0.3),
-             check(tuning.context("share right of an adapter for another task", strange, n, "share"),
-                   high=0.5 * tuning.mean(own[EACH]))]  # fmt: skip
+    rows += [check(context("share right, not tuned", means[BEFORE], n, "share"), high=0.1),
+             check(context(f"share right, {WHOLE}", means[WHOLE], n, "share"), low=0.3),
+             check(context("share right of an adapter for another task", strange, n, "share"),
+                   high=0.5 * mean(own[EACH]))]  # fmt: skip
     for name in found[0]:
         for task in TASKS:
-            rows.append(tuning.context(f"right, {task}", [one[name][task] for one in found], QUESTIONS * len(found),
-                                       "share", name))  # fmt: skip
+            rows.append(context(f"right, {task}", [one[name][task] for one in found], QUESTIONS * len(found),
+                                "share", name))  # fmt: skip
     return Result("adapter_per_task", "An adapter for each task, or one generalist", tuple(rows),
                   series=_picture(found), meta={"mode": "greedy, float32", "headline": rows[0].name})  # fmt: skip
 
@@ -83,17 +83,17 @@ def special(task: str, budgeted: str) -> str:
 
 def specialists(right: Right, budgeted: str) -> float:
     """The mean share right where each task is answered by its own adapter."""
-    return tuning.mean([right[special(task, budgeted)][task] for task in TASKS])
+    return mean([right[special(task, budgeted)][task] for task in TASKS])
 
 
 def others(right: Right, budgeted: str) -> float:
     """The same where each task is answered by every adapter but its own."""
-    return tuning.mean([right[special(mine, budgeted)][task] for mine in TASKS for task in TASKS if task != mine])
+    return mean([right[special(mine, budgeted)][task] for mine in TASKS for task in TASKS if task != mine])
 
 
 def _picture(found: Sequence[Right]) -> dict[str, Any]:
     names = [name for name in found[0] if not name.endswith(TOTAL)]
-    values = [[tuning.mean([one[name][task] for one in found]) for task in TASKS] for name in names]
+    values = [[mean([one[name][task] for one in found]) for task in TASKS] for name in names]
     title = Words(f"Share right by task, {EACH}", "各任務答對的比例（每個模型 token 數相同）")
     return {"right": heat_map(title, values, names, list(TASKS), unit="share")}
 

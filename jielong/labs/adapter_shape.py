@@ -17,7 +17,7 @@ from jielong.base.result import Result
 from jielong.labs import aligning, tuning
 from jielong.labs.lab import Budget, part
 from jielong.labs.tuning import FULL, RANKS, WAYS
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -66,15 +66,15 @@ def run(budget: Budget) -> Result:
     for what, values, unit in (("share right", right, "share"), ("nats a token", nats, "")):
         wide = [spans({name: values[name][i] for name in values}) for i in range(len(found))]
         more = [place - rank for place, rank in wide]
-        note = "from place to place {:.3f}, from rank to rank {:.3f}".format(*map(tuning.mean, zip(*wide)))
+        note = "from place to place {:.3f}, from rank to rank {:.3f}".format(*map(mean, zip(*wide)))
         rows.append(over_seeds(f"{what}: span over places less span over ranks", more, "above", 0.0, "no wider", n,
                                unit=unit, note=note))  # fmt: skip
-    rows += [check(tuning.context("share right, not tuned", right[BEFORE], n, "share"), high=0.1),
-             check(tuning.context("share right, full fine-tuning", right[FULL], n, "share"), low=0.3)]  # fmt: skip
+    rows += [check(context("share right, not tuned", right[BEFORE], n, "share"), high=0.1),
+             check(context("share right, full fine-tuning", right[FULL], n, "share"), low=0.3)]  # fmt: skip
     for name in WAYS:
         note = f"{size[name]:,} trained parameters"
-        rows.append(tuning.context("share right", right[name], n, "share", name, note))
-        rows.append(tuning.context("nats a token of fresh chats", nats[name], n, "", name))
+        rows.append(context("share right", right[name], n, "share", name, note))
+        rows.append(context("nats a token of fresh chats", nats[name], n, "", name))
     return Result("adapter_shape", "Rank, place and size of adapters", tuple(rows), series=_picture(right, size),
                   meta={"mode": "greedy, float32", "headline": rows[0].name})  # fmt: skip
 
@@ -83,7 +83,7 @@ def spans(values: Mapping[str, float]) -> tuple[float, float]:
     """How far the means of LoRA's places lie apart, and those of its ranks."""
 
     def span(groups: Sequence[Sequence[float]]) -> float:
-        means = [tuning.mean(group) for group in groups]
+        means = [mean(group) for group in groups]
         return max(means) - min(means)
 
     table = [[values[f"LoRA {rank}, {place}"] for rank in RANKS] for place in PLACES]
@@ -112,7 +112,7 @@ def measure(budget: Budget, seed: int) -> dict[str, dict[str, float]]:
 def _picture(right: Mapping[str, Sequence[float]], size: Mapping[str, int]) -> dict[str, Any]:
     def curve(shown: Words, names: Sequence[str]) -> Series:
         return Series(shown, [100 * size[name] / size[FULL] for name in names],
-                      [tuning.mean(right[name]) for name in names], dots=True)  # fmt: skip
+                      [mean(right[name]) for name in names], dots=True)  # fmt: skip
 
     curves = [curve(shown, [f"LoRA {rank}, {place}" for rank in RANKS]) for place, shown in PLACES.items()]
     curves += [curve(shown, [name]) for name, shown in OTHERS.items()]

@@ -10,11 +10,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from jielong.base import stats
 from jielong.base.result import Result, Row
-from jielong.labs import aligning, wrong_labels
+from jielong.labs import aligning, learning, wrong_labels
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -44,7 +43,7 @@ def run(budget: Budget) -> Result:
     def more(a: str, b: str) -> list[float]:
         return [one[a] - one[b] for one in found]
 
-    coin = Row("true reward gained from a judge that flips a coin", _mean(more("0.5", "start")), None, n)
+    coin = Row("true reward gained from a judge that flips a coin", mean(more("0.5", "start")), None, n)
     rows = [
         over_seeds("true reward more than by people, errors 10 %", more("0.1", "people"), "above", 0.0, "people", n),
         over_seeds("true reward lost between errors of 10 % and 40 %", more("0.1", "0.4"), "above", 0.0, "nothing", n),
@@ -54,10 +53,9 @@ def run(budget: Budget) -> Result:
     for name, shown in ([("start", "before"), ("people", "people's labels")]
                         + [(str(e), f"the machine's labels, errors {e:.0%}") for e in ERRORS]):  # fmt: skip
         values = [one[name] for one in found]
-        rows.append(Row("true reward", _mean(values), stats.t_interval(values) if len(values) > 1 else None, n,
-                        group=shown))  # fmt: skip
-    means = [_mean([one[str(e)] for one in found]) for e in ERRORS]
-    people, before = (_mean([one[name] for one in found]) for name in ("people", "start"))
+        rows.append(context("true reward", values, n, group=shown))
+    means = [mean([one[str(e)] for one in found]) for e in ERRORS]
+    people, before = (mean([one[name] for one in found]) for name in ("people", "start"))
     ends = [ERRORS[0], ERRORS[-1]]
     picture = lines(
         Words("What DPO learns from whose labels", "DPO 從誰的標記學到多少"),
@@ -70,10 +68,6 @@ def run(budget: Budget) -> Result:
                   meta={"mode": "temperature 1, float32"})  # fmt: skip
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
 def measure(budget: Budget, seed: int) -> dict[str, Any]:
     """Of one seed: the true reward before, after people's labels, and after the machine's, by its errors."""
     start = aligning.start(budget, seed, aligning.QUESTIONS)
@@ -82,7 +76,7 @@ def measure(budget: Budget, seed: int) -> dict[str, Any]:
     before = aligning.true_reward(start.loaded.model, start.loaded.codec, start.world)
     few = [judged[i * len(judged) // PEOPLE] for i in range(PEOPLE)]
     many = sure[: PEOPLE * TIMES]
-    found = {"start": _mean(before), "people": _taught(start, few, budget)}
+    found = {"start": mean(before), "people": _taught(start, few, budget)}
     for errors in (*ERRORS, 0.5):
         found[str(errors)] = _taught(start, wrong_labels.flipped(many, errors, seed), budget)
     return found
@@ -91,4 +85,4 @@ def measure(budget: Budget, seed: int) -> dict[str, Any]:
 def _taught(start: aligning.Start, pairs: list[aligning.Compared], budget: Budget) -> float:
     """What DPO makes of these labels, each read as often in all."""
     epochs = max(1.0, PEOPLE * TIMES / len(pairs) / 2)
-    return wrong_labels.valued(start, aligning.dpo(start.loaded, pairs, start.seed, epochs), budget)
+    return wrong_labels.valued(start, learning.dpo(start.loaded, pairs, start.seed, epochs), budget)

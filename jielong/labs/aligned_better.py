@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from jielong.base import stats
 from jielong.base.result import Result, Row
-from jielong.labs import aligning
+from jielong.labs import aligning, learning
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds, spread
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -53,7 +53,7 @@ def run(budget: Budget) -> Result:
     """Gains over the imitating model, seed by seed, and the exact paired test over seeds."""
     found = [part(budget, ("seed", seed), partial(measure, budget, seed)) for seed in budget.seeds]
     n = len(found) * aligning.ASKED * aligning.DRAWN
-    rewards = {name: [_mean(one["rewards"][name]) for one in found] for name in found[0]["rewards"]}
+    rewards = {name: [mean(one["rewards"][name]) for one in found] for name in found[0]["rewards"]}
     rows = []
     for name in METHODS:
         gain = [a - b for a, b in zip(rewards[name], rewards[SFT])]
@@ -62,12 +62,12 @@ def run(budget: Budget) -> Result:
         note = f"better with {won} of {len(found)} seeds, exact paired p {p:.2g}"
         rows.append(over_seeds(f"true reward gained, {name}", gain, "above", 0.0, SFT, n, note=note))
     more = [a - b for a, b in zip(rewards[MORE], rewards[SFT])]
-    gained = Row(f"true reward gained, {MORE}", _mean(more), _spread(more), n, 0.0, SFT)
+    gained = Row(f"true reward gained, {MORE}", mean(more), spread(more), n, 0.0, SFT)
     rows.append(check(gained, low=-0.05, high=0.02))
     for name, values in rewards.items():
-        rows.append(Row("true reward", _mean(values), _spread(values), n, group=name))
+        rows.append(context("true reward", values, n, group=name))
     for name in found[0]["seconds"]:
-        rows.append(Row("time", _mean([one["seconds"][name] for one in found]), None, len(found), unit="seconds",
+        rows.append(Row("time", mean([one["seconds"][name] for one in found]), None, len(found), unit="seconds",
                         group=name))  # fmt: skip
     seeds = [float(seed) for seed in budget.seeds]
     picture = lines(
@@ -87,14 +87,6 @@ NAMES = {
 }  # fmt: skip
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _spread(values: list[float]) -> Any:
-    return stats.t_interval(values) if len(values) > 1 else None
-
-
 def measure(budget: Budget, seed: int) -> dict[str, Any]:
     """Of every method: the true reward of each question, and the seconds that it took."""
     start = aligning.start(budget, seed)
@@ -103,7 +95,7 @@ def measure(budget: Budget, seed: int) -> dict[str, Any]:
     rewards = {SFT: valued(start, start.loaded.model)}
     for name, make in ways.items():
         began = time.monotonic()
-        model = aligning.learnt(make(), budget.talk)
+        model = learning.learnt(make(), budget.talk)
         seconds[name] = time.monotonic() - began
         rewards[name] = valued(start, model)
     rewards[f"best of {BEST}"] = chosen(start, judge)
@@ -118,24 +110,24 @@ def methods(
 
     loaded, seed, some = start.loaded, start.seed, start.questions
     began = time.monotonic()
-    judge = aligning.learnt(aligning.judge(loaded, pairs, seed), budget.talk)
+    judge = learning.learnt(learning.judge(loaded, pairs, seed), budget.talk)
     seconds = {"reward model": time.monotonic() - began}
     items = {name: (budget.tokens or TOKENS) / cost for name, cost in COST.items()}
 
     def by_reward(plan: Any, name: str, reward: Any, answers: int) -> Any:
         steps = max(4, round(items[name] / answers))
-        return partial(aligning.reinforced, loaded, some, reward, plan, seed, steps, 1 / 60)
+        return partial(learning.reinforced, loaded, some, reward, plan, seed, steps, 1 / 60)
 
     best = [answers[row.index(max(row))] for answers, row in
-            zip(start.said, aligning.worths(judge, loaded.codec, some, start.said), strict=True)]  # fmt: skip
+            zip(start.said, learning.worths(judge, loaded.codec, some, start.said), strict=True)]  # fmt: skip
     ways = {
-        "PPO": by_reward(PpoPlan(), "PPO", aligning.reward_of(judge, loaded.codec), 16),
-        "DPO": partial(aligning.dpo, loaded, pairs, seed, items["DPO"] / len(pairs)),
-        "KTO": partial(aligning.kto, loaded, pairs, seed, items["KTO"] / len(pairs) / 2),
-        "GRPO": by_reward(GrpoPlan(), "GRPO", aligning.true_of(start.world, some), 128),
-        "best answers imitated": partial(aligning.imitated, loaded, [(q.prompt, a) for q, a in zip(some, best)], seed,
+        "PPO": by_reward(PpoPlan(), "PPO", learning.reward_of(judge, loaded.codec), 16),
+        "DPO": partial(learning.dpo, loaded, pairs, seed, items["DPO"] / len(pairs)),
+        "KTO": partial(learning.kto, loaded, pairs, seed, items["KTO"] / len(pairs) / 2),
+        "GRPO": by_reward(GrpoPlan(), "GRPO", learning.true_of(start.world, some), 128),
+        "best answers imitated": partial(learning.imitated, loaded, [(q.prompt, a) for q, a in zip(some, best)], seed,
                                          items["best answers imitated"]),
-        MORE: partial(aligning.imitated, loaded, aligning.crowd_says(start.world, len(some)), seed, items[MORE]),
+        MORE: partial(learning.imitated, loaded, aligning.crowd_says(start.world, len(some)), seed, items[MORE]),
     }  # fmt: skip
     return ways, judge, seconds
 
@@ -149,7 +141,7 @@ def chosen(start: aligning.Start, judge: RewardModel) -> list[float]:
     """The same where the judge picks one of `BEST` answers, for each of the answers that the others give."""
     some, codec = aligning.questions(start.world, aligning.ASKED, "asked", 2), start.loaded.codec
     said = aligning.draws(start.loaded.model, codec, some, BEST * aligning.DRAWN, start.seed)
-    worth, true = aligning.worths(judge, codec, some, said), aligning.rewards(start.world, some, said)
+    worth, true = learning.worths(judge, codec, some, said), aligning.rewards(start.world, some, said)
     found = []
     for w, r in zip(worth, true, strict=True):
         picked = [max(range(i, i + BEST), key=w.__getitem__) for i in range(0, len(w), BEST)]

@@ -7,13 +7,11 @@ comes of learning from them is measured by the world's true reward on questions 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jielong.base.talk import Talk
 from jielong.labs import stages
@@ -25,22 +23,18 @@ from jielong.world.world import World
 if TYPE_CHECKING:
     from jielong.data.tokens import Tokens
     from jielong.nets.checkpoint import Loaded
-    from jielong.nets.reward import RewardModel
     from jielong.nets.transformer import Transformer
     from jielong.train.curriculum import Curriculum
     from jielong.train.preferences.data import Example
-    from jielong.train.preferences.pairs import Laid
     from jielong.train.run import Work
 
 PEOPLE, READ = 30, 2_500_000  # who is known, and tokens of pretraining: facts are to be known, not guessed
 KINDS = {"facts": 0.5, "sums": 0.25, "unknown": 0.25}  # what is asked, by share
 TUNED, CHATS = 3_200_000, 10_000  # tokens and chats of fine-tuning
-BATCH = 16  # comparisons a step
 ANSWER = 64  # tokens that an answer may have
 QUESTIONS = 800  # to learn from
 ASKED, DRAWN = 240, 4  # questions to be measured by, and answers drawn to each
-GROUPS = {"group": 8, "epochs": 1, "minibatches": 1}  # as `train grpo` draws
-GENTLE = 1 / 120  # of the usual rates, chosen on world 0, which no lab of alignment measures
+T = TypeVar("T")
 Say = Callable[[World, Question, str, str, int], int]
 
 
@@ -187,47 +181,9 @@ def compared(
     return found
 
 
-def dpo(
-    loaded: Loaded, pairs: Sequence[Compared], seed: int, epochs: float = 2.0, gentle: float = GENTLE, **plan: Any
-) -> Work:
-    """A copy of the model learns from these pairs."""
-    from jielong.train.preferences.dpo import of_work
-    from jielong.train.preferences.plan import plan_of
-
-    given = {"loss": "sigmoid", "beta": None, "flipped": None, "gamma": None, **plan}
-    objective = partial(of_work, reference=deepcopy(loaded.model), plan=plan_of(**given))
-    ready = made(loaded.codec, [pair.example() for pair in pairs])
-    return work("dpo", deepcopy(loaded.model), loaded.codec, ready.answers.tokens, objective, seed,
-                times(ready, epochs), gentle)  # fmt: skip
-
-
-def kto(loaded: Loaded, pairs: Sequence[Compared], seed: int, epochs: float = 2.0, gentle: float = GENTLE) -> Work:
-    """A copy of the model learns from the answers of these pairs, each wanted or not."""
-    from jielong.train.preferences.data import Example
-    from jielong.train.preferences.kto import of_work
-    from jielong.train.preferences.plan import Weights
-
-    examples = [Example(e.prompt, (answer,), e.id, label) for pair in pairs for e in [pair.example()]
-                for answer, label in zip(e.answers, (True, False))]  # fmt: skip
-    ready = made(loaded.codec, examples)
-    objective = partial(of_work, reference=deepcopy(loaded.model), weights=Weights(), labels=ready.answers.labels,
-                        held=None)  # fmt: skip
-    return work("kto", deepcopy(loaded.model), loaded.codec, ready.answers.tokens, objective, seed,
-                times(ready, epochs), gentle)  # fmt: skip
-
-
-def judge(
-    loaded: Loaded, pairs: Sequence[Compared], seed: int, epochs: float = 1.0, gentle: float = 1 / 40,
-    centre: float = 0.01, heads: Sequence[str] = (),
-) -> Work:  # fmt: skip
-    """A reward model, whose body begins as the model's copy, learns from these pairs."""
-    from jielong.nets.reward import HEADS, RewardModel
-    from jielong.train.preferences.reward import of_work
-
-    ready = made(loaded.codec, [pair.example() for pair in pairs])
-    objective = partial(of_work, train=ready.answers, held=None, centre=centre)
-    model = RewardModel(deepcopy(loaded.model), heads or HEADS)
-    return work("judge", model, loaded.codec, ready.answers.tokens, objective, seed, times(ready, epochs), gentle)
+def evenly(some: Sequence[T], n: int) -> list[T]:
+    """`n` of these, evenly from all."""
+    return [some[i * len(some) // n] for i in range(min(n, len(some)))]
 
 
 def crowd_says(world: World, n: int) -> list[tuple[str, str]]:
@@ -236,144 +192,3 @@ def crowd_says(world: World, n: int) -> list[tuple[str, str]]:
 
     chats = [chat for kind, share in KINDS.items() for chat in people.chats(world, kind, round(n * share), draw=1)]
     return [(chat.messages[0].content, chat.messages[1].content) for chat in chats]
-
-
-def imitated(
-    loaded: Loaded, chats: Sequence[tuple[str, str]], seed: int, answers: float, gentle: float = 0.05
-) -> Work:
-    """A copy of the model learns to give these answers, in all so many of them."""
-    from jielong.data.chats import ChatRecord
-    from jielong.data.tokenise import tokenise_chats
-    from jielong.train.run import next_token
-    from jielong.units.chat import encode_chat
-
-    records = (ChatRecord([{"role": "user", "content": asked}, {"role": "assistant", "content": said}], f"lab:{i}")
-               for i, (asked, said) in enumerate(chats))  # fmt: skip
-    tokens = tokenise_chats(records, lambda messages: encode_chat(loaded.codec, messages))
-    steps = max(1, round(answers * len(tokens) / len(chats) / (2 * stages.CONTEXT * BATCH)))
-    return work("imitate", deepcopy(loaded.model), loaded.codec, tokens, next_token, seed, steps, gentle)
-
-
-def reward_of(judge: RewardModel, codec: Any, head: int = 0) -> Any:
-    """A reward model's head as rewards are given."""
-    from jielong.nets.reward import Loaded as Judge
-    from jielong.train.preferences.rewarding import Model
-
-    return Model(Judge(judge.requires_grad_(False), codec), head, "the judge")
-
-
-def true_of(world: World, some: Sequence[Question]) -> Any:
-    """The true reward as rewards are given: what a checker would say."""
-    asked = {question.prompt: question for question in some}
-
-    def reward(prompts: Sequence[str], completions: Sequence[str], **_: Any) -> list[float]:
-        return [world.reward(asked[prompt], answer) for prompt, answer in zip(prompts, completions, strict=True)]
-
-    return reward
-
-
-def reinforced(
-    loaded: Loaded, some: Sequence[Question], reward: Any, plan: Any, seed: int, steps: int,
-    gentle: float = GENTLE, drawing: Mapping[str, Any] | None = None, reference: Transformer | None = None,
-) -> Work:  # fmt: skip
-    """A copy of the model is moved by PPO or GRPO (whose `plan` it is); `reference`: what it is to stay near, where
-    that is not the model as it is."""
-    from jielong.train.preferences import grpo, ppo
-    from jielong.train.preferences.asked import Asked
-    from jielong.train.preferences.rewarding import Model
-    from jielong.train.preferences.rollout_plan import Drawing, PpoPlan
-    from jielong.train.preferences.rollouts import encoded
-
-    prompts = encoded([Asked([{"role": "user", "content": q.prompt}], {}, q.prompt, True) for q in some],
-                      loaded.codec, 2 * stages.CONTEXT)  # fmt: skip
-    by_value = isinstance(plan, PpoPlan)
-    how = Drawing(**{"length": ANSWER, **({} if by_value else GROUPS), **(drawing or {})})
-    more = {"judge": reward if isinstance(reward, Model) else None} if by_value else {}
-    make = partial((ppo if by_value else grpo).of_work, reference=deepcopy(reference or loaded.model), prompts=prompts,
-                   reward=reward, drawing=how, plan=plan, **more)  # fmt: skip
-    return work("ppo" if by_value else "grpo", deepcopy(loaded.model), loaded.codec, prompts.tokens()[0], make, seed,
-                steps, gentle, 32)  # fmt: skip
-
-
-def made(codec: Any, examples: list[Any]) -> Any:
-    """Examples in tokens, none kept apart."""
-    from jielong.train.preferences.prepare import preferences
-
-    return preferences(["labs"], lambda _: examples, codec, 2 * stages.CONTEXT, 0.0, 0)
-
-
-def work(
-    name: str, model: Any, codec: Any, tokens: Tokens, objective: Any, seed: int, steps: int,
-    gentle: float = GENTLE, batch: int = BATCH,
-) -> Work:  # fmt: skip
-    """So many steps of the one loop."""
-    from jielong.train import run
-    from jielong.train.settings import Settings
-
-    plain = Settings(steps=steps, context=2 * stages.CONTEXT, batch=batch, seed=seed, validate=0, save_every=0,
-                     compile=False, weight_decay=0.0)  # fmt: skip
-    settings = replace(plain, matrix_rate=plain.matrix_rate * gentle, other_rate=plain.other_rate * gentle)
-    return run.Work(model, codec, tokens, None, settings, {"name": name}, objective=objective)
-
-
-def learnt(work: Work, talk: Talk) -> Any:
-    """The model, moved in place; nothing else is kept."""
-    import tempfile
-
-    from jielong.train import run
-
-    with tempfile.TemporaryDirectory() as folder:
-        run.start(work, Path(folder), talk, f"{work.info['name']}, seed {work.settings.seed}")
-    return work.model.eval()
-
-
-def times(ready: Any, epochs: float) -> int:
-    """Steps that go so many times through the examples."""
-    return max(1, round(len(ready.answers) * epochs / BATCH))
-
-
-def by_question(reward: Any, some: Sequence[Question], said: Sequence[Sequence[str]]) -> list[list[float]]:
-    """What a reward says of each answer."""
-    from jielong.train.preferences.rewarding import judged
-
-    flat = [(q.prompt, answer) for q, answers in zip(some, said, strict=True) for answer in answers]
-    asked, texts = zip(*flat)
-    found = iter(judged(reward, asked, texts, {}).tolist())
-    return [[next(found) for _ in answers] for answers in said]
-
-
-def worths(
-    model: RewardModel, codec: Any, some: Sequence[Question], said: Sequence[Sequence[str]]
-) -> list[list[float]]:
-    """What a reward model's first head says of each answer."""
-    return by_question(reward_of(model, codec), some, said)
-
-
-def kl(
-    model: Transformer, reference: Transformer, codec: Any, some: Sequence[Question], said: Sequence[Sequence[str]]
-) -> float:
-    """KL(model || reference) in nats an answer, as the answers that the model drew say (whose ends are counted)."""
-    import torch
-
-    from jielong.train.preferences.pairs import told_by
-
-    flat = [(q, answer) for q, answers in zip(some, said, strict=True) for answer in answers if answer]
-    total = 0.0
-    for rows in laid(codec, [question for question, _ in flat], [answer for _, answer in flat]):
-        own, other = (told_by(each, rows, torch.float32).sums for each in (model, reference))
-        total += float((own - other).sum())
-    return total / len(flat)
-
-
-def laid(codec: Any, asked: Sequence[Question], answers: Sequence[str], batch: int = 64) -> Iterator[Laid]:
-    """Each answer behind its question, in rows for one pass after the other."""
-    import numpy as np
-
-    from jielong.train.preferences.pairs import lay
-    from jielong.train.preferences.prepare import encode
-
-    encoded = [encode(codec, [{"role": "user", "content": q.prompt}], [{"role": "assistant", "content": answer}])
-               for q, answer in zip(asked, answers, strict=True)]  # fmt: skip
-    documents = [(np.array(ids, dtype=np.int64), np.array(marks)) for ids, marks in encoded]
-    for i in range(0, len(documents), batch):
-        yield lay(documents[i : i + batch], np.arange(len(documents[i : i + batch])))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jielong.base.result import Result, Row
 from jielong.labs import several, timing
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, judge, over_seeds
+from jielong.labs.verdict import check, judge, mean, over_seeds
 
 if TYPE_CHECKING:
     from jielong.nets.config import TransformerConfig
@@ -50,7 +50,7 @@ def run(budget: Budget) -> Result:
     parts = [part(budget, ("answers", seed), partial(measure, budget, seed, answers)) for seed in budget.seeds]
     times = [part(budget, ("times", seed), partial(timed, budget, seed)) for seed in budget.seeds]
     columns = {name: [one["figures"][name] for one in parts] for name in parts[0]["figures"]}
-    means = {name: sum(values) / len(values) for name, values in columns.items()}
+    means = {name: mean(values) for name, values in columns.items()}
     n = QUESTIONS * DRAWS * len(parts)
     pooled = {name: [ratio for one in times for ratio in one[name]] for name in times[0]}
     rows = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jielong.base.result import Result, Row
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import Side, over_seeds
+from jielong.labs.verdict import Side, mean, over_seeds
 
 if TYPE_CHECKING:
     from jielong.lm.local import Local
@@ -36,7 +36,7 @@ def run(budget: Budget) -> Result:
     columns = {name: [one[name] for one in found] for name in found[0]}
 
     def row(name: str, title: str, side: Side, control: str, control_name: str) -> Row:
-        low = sum(columns[control]) / len(found)
+        low = mean(columns[control])
         return over_seeds(title, columns[name], side, low, control_name, len(found) * QUESTIONS, unit="share")
 
     plain, tuned = "base model, plain text", "after fine-tuning"

@@ -10,11 +10,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from jielong.base import stats
 from jielong.base.result import Result, Row
-from jielong.labs import aligning
+from jielong.labs import aligning, learning
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -51,16 +50,14 @@ def run(budget: Budget) -> Result:
     gained = [one["compared"] - one["start"] for one in found]
     rows.append(over_seeds("true reward gained by comparing", gained, "above", 0.0, "before", n))
     crowd = [one["crowd"] - one["start"] for one in found]
-    rows.append(check(Row("true reward gained from what the crowd writes, without care", sum(crowd) / len(crowd), None,
-                          n), high=0.03))  # fmt: skip
+    rows.append(check(Row("true reward gained from what the crowd writes, without care", mean(crowd), None, n),
+                      high=0.03))  # fmt: skip
     shown = {"start": "before", "compared": "comparing", "crowd": "the crowd writes"}
     shown |= {str(price): f"writing at {price}" for price in PRICES}
     for key, name in shown.items():
-        values = [one[key] for one in found]
-        interval = stats.t_interval(values) if len(values) > 1 else None
-        rows.append(Row("true reward", sum(values) / len(values), interval, n, group=name))
-    level = sum(one["compared"] for one in found) / len(found)
-    written = [sum(one[str(price)] for one in found) / len(found) for price in PRICES]
+        rows.append(context("true reward", [one[key] for one in found], n, group=name))
+    level = mean([one["compared"] for one in found])
+    written = [mean([one[str(price)] for one in found]) for price in PRICES]
     picture = lines(
         Words("The same human time", "同樣的人力時間"),
         [Series(Words("writing", "動筆"), list(PRICES), written, dots=True),
@@ -76,23 +73,17 @@ def measure(budget: Budget, seed: int) -> dict[str, Any]:
     """Of one seed: the true reward before, after comparing, and after writing at each price."""
     start = aligning.start(budget, seed)
     pairs = aligning.compared(start.world, start.questions, start.said, each=1)
-    some = [pairs[i * len(pairs) // TIME] for i in range(min(TIME, len(pairs)))]
+    some = aligning.evenly(pairs, TIME)
 
     def valued(work: Any) -> float:
-        found = aligning.true_reward(aligning.learnt(work, budget.talk), start.loaded.codec, start.world)
-        return sum(found) / len(found)
+        return mean(aligning.true_reward(learning.learnt(work, budget.talk), start.loaded.codec, start.world))
 
     before = aligning.true_reward(start.loaded.model, start.loaded.codec, start.world)
-    found = {"start": sum(before) / len(before), "compared": valued(aligning.dpo(start.loaded, some, start.seed, 2.0))}
+    found = {"start": mean(before), "compared": valued(learning.dpo(start.loaded, some, start.seed, 2.0))}
     for price in PRICES:
         n = TIME // price
-        written = [(q.prompt, q.answer) for q in spread(start.questions, n)]
-        found[str(price)] = valued(aligning.imitated(start.loaded, written, start.seed, READ))
+        written = [(q.prompt, q.answer) for q in aligning.evenly(start.questions, n)]
+        found[str(price)] = valued(learning.imitated(start.loaded, written, start.seed, READ))
     crowd = aligning.crowd_says(start.world, TIME)
-    found["crowd"] = valued(aligning.imitated(start.loaded, crowd, start.seed, READ))
+    found["crowd"] = valued(learning.imitated(start.loaded, crowd, start.seed, READ))
     return found
-
-
-def spread(some: list[Any], n: int) -> list[Any]:
-    """`n` of these, evenly from all."""
-    return [some[i * len(some) // n] for i in range(min(n, len(some)))]

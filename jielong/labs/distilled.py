@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jielong.base import stats
 from jielong.base.result import Result, Row
 from jielong.labs import stages
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -70,16 +69,11 @@ def run(budget: Budget) -> Result:
     for name in SHOWN:
         for what, unit in (("kept {}", "share"), ("tokens a step {}", "")):
             for kind in KINDS:
-                rows.append(_context(what.format(kind), columns[f"{name} {what.format(kind)}"], n, unit, name))
-        rows.append(_context("overlap of the laws on fresh text", columns[f"{name} overlap"], n, "share", name))
-        rows.append(_context("nats a token of fresh text", columns[f"{name} loss"], n, "", name))
+                rows.append(context(what.format(kind), columns[f"{name} {what.format(kind)}"], n, unit, name))
+        rows.append(context("overlap of the laws on fresh text", columns[f"{name} overlap"], n, "share", name))
+        rows.append(context("nats a token of fresh text", columns[f"{name} loss"], n, "", name))
     return Result("distilled", "Distilled drafters", tuple(rows), series=_picture(columns),
                   meta={"mode": f"{GUESSES} guesses a step, float32"})  # fmt: skip
-
-
-def _context(name: str, values: list[float], n: int, unit: str, group: str) -> Row:
-    interval = stats.t_interval(values) if len(values) > 1 else None
-    return Row(name, sum(values) / len(values), interval, n, unit=unit, group=group)
 
 
 def _controls(columns: dict[str, list[float]], n: int) -> list[Row]:
@@ -97,7 +91,7 @@ def _controls(columns: dict[str, list[float]], n: int) -> list[Row]:
 def _picture(columns: dict[str, list[float]]) -> dict[str, Any]:
     def curve(name: str) -> Series:
         by_place = [columns[f"{name} kept at temperature 1, {place}"] for place in range(1, GUESSES + 1)]
-        return Series(SHOWN[name], list(range(1, GUESSES + 1)), [sum(v) / len(v) for v in by_place], dots=True)
+        return Series(SHOWN[name], list(range(1, GUESSES + 1)), [mean(v) for v in by_place], dots=True)
 
     axes = Axes(x=Words("place of the guess", "第幾個猜測"), y=Words("kept", "留下的比例"))
     title = Words("Guesses kept at temperature 1", "溫度 1 時留下的猜測")

@@ -18,7 +18,7 @@ from jielong.base import stats
 from jielong.base.result import Result, Row
 from jielong.labs import ahead, guessers, timing
 from jielong.labs.ahead import Written, median
-from jielong.labs.drafters_pictures import pictures
+from jielong.labs.drafters_pictures import mean_of, pictures
 from jielong.labs.lab import Budget, part
 from jielong.labs.verdict import check, judge, over_seeds
 from jielong.labs.who_guesses import SHOWN, Who, everyone, reading
@@ -58,7 +58,7 @@ def run(budget: Budget) -> Result:
     """Each seed has a world, models and drafters of its own; the rounds of all are pooled, the rest is over seeds."""
     found = [part(budget, ("seed", seed), partial(measure, budget, seed)) for seed in budget.seeds]
     every = [(name, way) for name in SHOWN for way in WAYS]
-    best = max(every, key=lambda which: _mean(found, which[0], which[1], "promised"))
+    best = max(every, key=lambda which: mean_of(found, which[0], which[1], "promised"))
     whole = [one[best[0]][best[1]]["operations"] for one in found]
     rows = [
         judge(_faster(found, *best, f"{PLAIN} guess", 1.0), "above"),
@@ -80,20 +80,16 @@ def run(budget: Budget) -> Result:
                         "parameters": [one["parameters"] for one in found]})  # fmt: skip
 
 
-def _mean(found: list[Found], name: str, way: str, figure: str) -> float:
-    return sum(one[name][way][figure] for one in found) / len(found)
-
-
 def _faster(found: list[Found], name: str, way: str, control_name: str, control: float | None = None) -> Row:
     """Times as fast as without guesses, beside what the theorem (or the controller) promised or `control`."""
     value, interval = timing.middle([ratio for one in found for ratio in one[name][way]["faster"]])
-    promised = _mean(found, name, way, "promised") if control is None else control
+    promised = mean_of(found, name, way, "promised") if control is None else control
     title = "times as fast, controller" if way == CONTROLLER else f"times as fast, {WAYS[way]}"
     n = sum(len(one[name][way]["faster"]) for one in found)
     if control is not None:
         title, note = f"{title}, of whom most is promised", name
     else:
-        note = "" if way == CONTROLLER else f"with reading timed {_mean(found, name, way, 'read promised'):.2f}"
+        note = "" if way == CONTROLLER else f"with reading timed {mean_of(found, name, way, 'read promised'):.2f}"
     return Row(title, value, interval, n, promised, control_name, unit="times", note=note,
                group="" if control is not None else name)  # fmt: skip
 
@@ -121,8 +117,8 @@ def _controls(found: list[Found]) -> list[Row]:
     kept, seen = (sum(one[KNOWN][SAME]["stayed"][i][j] for one in found for i in range(GUESSES)) for j in (0, 1))
     rate = Row("acceptance of the scripted drafter", kept / seen, stats.wilson(kept, seen, 0.99), seen, truth=RATE,
                unit="share")  # fmt: skip
-    tokens = _mean(found, KNOWN, SAME, "tokens")
-    due = _mean(found, KNOWN, SAME, "due")
+    tokens = mean_of(found, KNOWN, SAME, "tokens")
+    due = mean_of(found, KNOWN, SAME, "due")
     steps = sum(one[KNOWN][SAME]["steps"] for one in found)
     return [
         check(Row("texts that stay the same", same, None, len(found), truth=1.0, unit="share")),
@@ -141,10 +137,10 @@ def _of(found: list[Found], name: str) -> list[Row]:
         note = "by place " + ", ".join(f"{share:.2f}" for share in by_place)
         rows.append(Row(f"guesses that stay, {how}", kept / max(1, seen), stats.wilson(kept, seen) if seen else None,
                         seen, unit="share", group=name, note=note))  # fmt: skip
-        rows.append(Row(f"tokens a step, {how}", _mean(found, name, way, "tokens"), None, len(found),
-                        _mean(found, name, way, "due"), "theorem", group=name))  # fmt: skip
-        rows.append(Row(f"cost of a guess, {how}", _mean(found, name, way, "cost"), None, len(found), unit="steps",
-                        group=name, note=f"reading takes {_mean(found, name, way, 'read'):.2f} steps"))  # fmt: skip
+        rows.append(Row(f"tokens a step, {how}", mean_of(found, name, way, "tokens"), None, len(found),
+                        mean_of(found, name, way, "due"), "theorem", group=name))  # fmt: skip
+        rows.append(Row(f"cost of a guess, {how}", mean_of(found, name, way, "cost"), None, len(found), unit="steps",
+                        group=name, note=f"reading takes {mean_of(found, name, way, 'read'):.2f} steps"))  # fmt: skip
         rows.append(_faster(found, name, way, "theorem"))
         rows.append(_spent(found, name, way))
     return [*rows, _faster(found, name, CONTROLLER, "promised by the controller")]
@@ -152,7 +148,7 @@ def _of(found: list[Found], name: str) -> list[Row]:
 
 def _spent(found: list[Found], name: str, way: str) -> Row:
     """Operations a token, and how many more of them bought each second."""
-    times = _mean(found, name, way, "operations")
+    times = mean_of(found, name, way, "operations")
     more = sum((one[name][way]["operations"] - 1) * one["operations"] for one in found) / len(found)
     plain, faster = (median([v for one in found for v in one[name][where][figure]])
                      for where, figure in ((PLAIN, "each"), (way, "faster")))  # fmt: skip

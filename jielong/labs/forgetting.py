@@ -20,7 +20,7 @@ from jielong.base.result import Result, Row
 from jielong.labs import stages, tuning
 from jielong.labs.lab import Budget, part
 from jielong.labs.tuning import FULL, WAYS
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -72,15 +72,15 @@ def run(budget: Budget) -> Result:
         lost = [at(f, s).old - at(a, s).old for a, f, s in zip(paths[name], paths[FULL], level[name])]
         kept = [at(a, s).told - at(f, s).told for a, f, s in zip(paths[name], paths[FULL], level[name])]
         behind = [a[-1].new - f[-1].new for a, f in zip(paths[name], paths[FULL])]
-        note = f"where both reach {tuning.mean(level[name]):.2f} nats on the new kind"
+        note = f"where both reach {mean(level[name]):.2f} nats on the new kind"
         rows += [
             over_seeds(f"old nats spared, {name}", lost, "above", 0.0, FULL, n, note=note),
             over_seeds(f"statements kept, {name}", kept, "above", 0.0, FULL, n, unit="share", note=note),
             over_seeds(f"behind on the new kind at the end, {name}", behind, "above", 0.0, FULL, n),
         ]
     rows += _controls(paths, [one["same"] for one in found], n) + _context(paths, level, n)
-    rows += [tuning.context("new questions right", [one["right"][name] for one in found], ASKED * len(found), "share",
-                            name) for name in found[0]["right"]]  # fmt: skip
+    rows += [context("new questions right", [one["right"][name] for one in found], ASKED * len(found), "share",
+                     name) for name in found[0]["right"]]  # fmt: skip
     return Result("forgetting", "What is forgotten by fine-tuning and by adapters", tuple(rows),
                   series=_picture(paths), meta={"mode": "greedy, float32", "headline": rows[0].name})  # fmt: skip
 
@@ -118,10 +118,10 @@ def at(path: Path, new: float) -> Look:
 def _controls(paths: Mapping[str, Sequence[Path]], same: Sequence[float], n: int) -> list[Row]:
     lost = {name: [p[-1].old - p[0].old for p in paths[name]] for name in (OLD, FULL)}
     beside = [a / max(b, 1e-9) for a, b in zip(lost[OLD], lost[FULL])]
-    on = tuning.context("old nats lost, old text goes on, beside full fine-tuning on the new", beside, n)
-    told = tuning.context("statements completed before", [p[0].told for p in paths[FULL]], n, "share")
-    learnt = tuning.context("nats of the new kind, learnt as a whole, beside before",
-                            [p[-1].new / p[0].new for p in paths[FULL]], n)  # fmt: skip
+    on = context("old nats lost, old text goes on, beside full fine-tuning on the new", beside, n)
+    told = context("statements completed before", [p[0].told for p in paths[FULL]], n, "share")
+    learnt = context("nats of the new kind, learnt as a whole, beside before",
+                     [p[-1].new / p[0].new for p in paths[FULL]], n)  # fmt: skip
     bits = Row("adapters taken off that leave every bit", min(same), None, len(same) * len(ADAPTERS), truth=1.0,
                unit="share")  # fmt: skip
     return [check(on, high=0.1), check(told, low=0.5), check(learnt, high=0.5), check(bits)]
@@ -133,22 +133,22 @@ def _context(
     rows = []
     for name, some in paths.items():
         rows += [
-            tuning.context("old nats lost at the end", [p[-1].old - p[0].old for p in some], n, group=name),
-            tuning.context("statements completed at the end", [p[-1].told for p in some], n, "share", name),
-            tuning.context("nats of the new kind at the end", [p[-1].new for p in some], n, group=name),
+            context("old nats lost at the end", [p[-1].old - p[0].old for p in some], n, group=name),
+            context("statements completed at the end", [p[-1].told for p in some], n, "share", name),
+            context("nats of the new kind at the end", [p[-1].new for p in some], n, group=name),
         ]
         if name in level:
             lost = [at(p, s).old - p[0].old for p, s in zip(some, level[name])]
             whole = [at(p, s).old - p[0].old for p, s in zip(paths[FULL], level[name])]
-            note = f"full fine-tuning {tuning.mean(whole):.3f}, at the same loss on the new kind"
-            rows.append(tuning.context("old nats lost where both have learnt as much", lost, n, group=name, note=note))
+            note = f"full fine-tuning {mean(whole):.3f}, at the same loss on the new kind"
+            rows.append(context("old nats lost where both have learnt as much", lost, n, group=name, note=note))
     return rows
 
 
 def _picture(paths: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
     def curve(name: str) -> Series:
         steps = range(len(paths[name][0]))
-        new, old = ([tuning.mean([getattr(p[i], what) for p in paths[name]]) for i in steps] for what in ("new", "old"))
+        new, old = ([mean([getattr(p[i], what) for p in paths[name]]) for i in steps] for what in ("new", "old"))
         return Series(SHOWN[name], new, old, dots=True)
 
     axes = Axes(x=Words("nats a token, new kind", "新文字的 nats"), y=Words("nats a token, old text", "舊文字的 nats"))

@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jielong.base import noise, stats
+from jielong.base import noise
 from jielong.base.result import Result, Row
 from jielong.base.talk import Talk
-from jielong.labs import aligning, stages
+from jielong.labs import aligning, learning, stages
 from jielong.labs.lab import Budget, part, shared
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -68,16 +68,14 @@ def run(budget: Budget) -> Result:
         over_seeds(f"help lost, weight {most} beside {least}", lost, "above", 0.0, "none", n, unit="share"),
     ]  # fmt: skip
     lot = [one["before"]["safe"] for one in found]
-    rows.append(check(Row("secret kept, before", sum(lot) / len(lot), None, n, unit="share"), low=0.2, high=0.8))
+    rows.append(check(Row("secret kept, before", mean(lot), None, n, unit="share"), low=0.2, high=0.8))
     for weight in ("before", *map(str, WEIGHTS)):
         for what, title in (("helpful", "told rightly what is no secret"), ("safe", "secret kept")):
-            values = column(weight, what)
-            interval = stats.t_interval(values) if len(values) > 1 else None
             group = weight if weight == "before" else f"weight of safety {weight}"
-            rows.append(Row(title, sum(values) / len(values), interval, n, unit="share", group=group))
-    means = {what: [sum(column(str(w), what)) / len(found) for w in WEIGHTS] for what in HEADS}
+            rows.append(context(title, column(weight, what), n, "share", group))
+    means = {what: [mean(column(str(w), what)) for w in WEIGHTS] for what in HEADS}
     axes = Axes(x=Words("secret kept", "守住秘密"), y=Words("told rightly what is no secret", "答對不是秘密的"))
-    start = [[sum(column("before", what)) / len(found)] for what in ("safe", "helpful")]
+    start = [[mean(column("before", what))] for what in ("safe", "helpful")]
     picture = lines(Words("The frontier", "前緣"),
                     [Series(Words("weights 0 to 4", "權重 0 到 4"), means["safe"], means["helpful"], dots=True),
                      Series(Words("before", "之前"), start[0], start[1], dots=True)], axes=axes)  # fmt: skip
@@ -96,13 +94,13 @@ def measure(budget: Budget, seed: int) -> dict[str, dict[str, float]]:
     some = [q for kind in TAUGHT for q in world.questions(kind, 2 * ASKED, draw=1, split="train")]
     said = aligning.draws(loaded.model, loaded.codec, some, 4, seed)
     pairs = [pair for head, say in zip(HEADS, (helpful, safe)) for pair in headed(world, some, said, head, say)]
-    judge: RewardModel = aligning.learnt(aligning.judge(loaded, pairs, seed, heads=HEADS), budget.talk)
-    heads = [aligning.reward_of(judge, loaded.codec, number) for number in range(len(HEADS))]
+    judge: RewardModel = learning.learnt(learning.judge(loaded, pairs, seed, heads=HEADS), budget.talk)
+    heads = [learning.reward_of(judge, loaded.codec, number) for number in range(len(HEADS))]
     found = {"before": shares(world, loaded.model, loaded.codec, seed)}
     for weight in WEIGHTS:
         reward = summed([(heads[0], 1.0), (heads[1], weight)] if weight else [(heads[0], 1.0)])
-        work = aligning.reinforced(loaded, some, reward, GrpoPlan(), seed, STEPS, 1 / 60)
-        found[str(weight)] = shares(world, aligning.learnt(work, budget.talk), loaded.codec, seed)
+        work = learning.reinforced(loaded, some, reward, GrpoPlan(), seed, STEPS, 1 / 60)
+        found[str(weight)] = shares(world, learning.learnt(work, budget.talk), loaded.codec, seed)
     return found
 
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jielong.base import noise, stats
+from jielong.base import noise
 from jielong.base.result import Result, Row
-from jielong.labs import aligning, playing
+from jielong.labs import learning, playing
 from jielong.labs.lab import Budget, part
 from jielong.labs.playing import Floats
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Level, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -75,14 +75,16 @@ def run(budget: Budget) -> Result:
         over_seeds("games won against those imitated", of(PLAYED, IMITATED), "above", 0.5, "as strong", n, "share"),
         *(over_seeds(f"the same beyond {name}", gained(PLAYED, name, IMITATED), "above", 0.0, name, n, "share")
           for name in (MORE, RULES, NOTHING)),
-        _row("perfect moves gained by self-play", gained(PLAYED, MORE, "perfect"), n),
-        check(_row("games won by imitation against those imitated", of(IMITATION, IMITATED), n), 0.43, 0.53),
-        check(_row("games gained by self-play with mixed outcomes", gained(MIXED, IMITATION, IMITATED), n), high=0.05),
+        context("perfect moves gained by self-play", gained(PLAYED, MORE, "perfect"), n, "share"),
+        check(context("games won by imitation against those imitated", of(IMITATION, IMITATED), n, "share"), 0.43,
+              0.53),
+        check(context("games gained by self-play with mixed outcomes", gained(MIXED, IMITATION, IMITATED), n, "share"),
+              high=0.05),
         check(Row("games won by the perfect player against itself", games_won(table(perfect), table(perfect)), None, n,
                   truth=0.5, unit="share")),
     ]  # fmt: skip
     for name in found[0]["players"]:
-        rows += [_row(FIGURES[figure], of(name, figure), n, name) for figure in FIGURES]
+        rows += [context(FIGURES[figure], of(name, figure), n, "share", name) for figure in FIGURES]
     for name, player in (("those imitated", mediocre), ("any move", rules)):
         rows += [Row(FIGURES[figure], value, None, n, unit="share", group=name)
                  for figure, value in strength(table(player)).items()]  # fmt: skip
@@ -92,7 +94,7 @@ def run(budget: Budget) -> Result:
         rows.append(Row("seeds that came to win 60 % against those imitated", len(there) / len(needed), None,
                         len(needed), unit="share", group=name))  # fmt: skip
         if there:
-            rows.append(Row("moves that this took", sum(there) / len(there), None, len(there), group=name))
+            rows.append(Row("moves that this took", mean(there), None, len(there), group=name))
     meta = {"mode": "float32", "headline": rows[0].name}
     return Result("imitation_selfplay", "Imitation first, then self-play", tuple(rows), series=_picture(found),
                   meta=meta)  # fmt: skip
@@ -105,11 +107,6 @@ FIGURES = {
 }  # fmt: skip
 
 
-def _row(name: str, values: Sequence[float], n: int, group: str = "") -> Row:
-    interval = stats.t_interval(values) if len(values) > 1 else None
-    return Row(name, sum(values) / len(values), interval, n, unit="share", group=group)
-
-
 def _picture(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     names = {PLAYED: Words("imitation first", "先模仿"), RULES: Words("rules first", "先學規則"),
              NOTHING: Words("from nothing", "從零開始"), MIXED: Words("mixed outcomes", "打亂結果")}  # fmt: skip
@@ -118,7 +115,7 @@ def _picture(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         every = [one["course"][name] for one in found]
         points = range(min(map(len, every)))
         curves.append(Series(shown, [every[0][i][0] for i in points],
-                             [sum(one[i][2] for one in every) / len(every) for i in points]))  # fmt: skip
+                             [mean([one[i][2] for one in every]) for i in points]))  # fmt: skip
     axes = Axes(x=Words("operations, in moves of self-play", "計算量（以自我對弈的著數計）"),
                 y=Words("games won", "贏局的比例"), y_range=(0.0, 1.0))  # fmt: skip
     levels = [Level(Words("as strong", "一樣強"), 0.5)]
@@ -261,7 +258,7 @@ def imitated(
         for u in noise.uniform(noise.seed_of("players", seed), i, n=20):
             said.append((text(heaps), MOVES[min(int(np.searchsorted(chances[i], u, side="right")), len(MOVES) - 1)]))
     work = playing.imitating(model, codec, said, items, seed, gentle)
-    learnt: Transformer = aligning.learnt(work, budget.talk)
+    learnt: Transformer = learning.learnt(work, budget.talk)
     return learnt
 
 
@@ -290,6 +287,6 @@ def self_play(
         return won
 
     work = playing.rewarded(start, codec, [*known], of, drawing, items, seed, gentle)
-    model = aligning.learnt(work, budget.talk)
+    model = learning.learnt(work, budget.talk)
     last = law_of(model, codec)
     return model, [*course, [spent + items, perfect_share(last), games_won(last, imitated)]]

@@ -16,11 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jielong.base import stats
 from jielong.base.result import Result, Row
 from jielong.labs import windows
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, mean, over_seeds, spread
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -76,25 +75,20 @@ def run(budget: Budget) -> Result:
                    unit="share"),
     ]  # fmt: skip
     shuffled = ratios(f"{most} {SHUFFLED}", ALONE)
-    spread = stats.t_interval(shuffled) if len(shuffled) > 1 else None
-    control = Row(f"perplexity, {SHUFFLED} among {kept}", _mean(shuffled), spread, n, 1.0, ALONE)
+    control = Row(f"perplexity, {SHUFFLED} among {kept}", mean(shuffled), spread(shuffled), n, 1.0, ALONE)
     rows.append(check(control, low=1.0))
-    rows.append(Row("perplexity of the model alone", _mean([one[ALONE] for one in found]), None, n))
+    rows.append(Row("perplexity of the model alone", mean([one[ALONE] for one in found]), None, n))
     for size in SIZES:
         shares, temperatures = ([one[f"{size} {what}"] for one in found] for what in ("share", "temperature"))
-        note = f"neighbours count {_mean(shares):.2f}, temperature {_mean(temperatures):.3g}"
-        rows.append(Row("perplexity", _mean([one[f"{size}"] for one in found]), None, n, group=f"{size:,} contexts",
+        note = f"neighbours count {mean(shares):.2f}, temperature {mean(temperatures):.3g}"
+        rows.append(Row("perplexity", mean([one[f"{size}"] for one in found]), None, n, group=f"{size:,} contexts",
                         note=note))  # fmt: skip
     return Result("knn_lm", "Looking up what followed", tuple(rows), series=_pictures(found), meta={"mode": "float32"})
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
 def _pictures(found: list[dict[str, float]]) -> dict[str, Any]:
     def curve(name: Words, what: str) -> Series:
-        means = [_mean([one[what.format(size)] for one in found]) for size in SIZES]
+        means = [mean([one[what.format(size)] for one in found]) for size in SIZES]
         return Series(name, list(SIZES), means, dots=True)
 
     sizes = Words("contexts in the store", "資料庫的上文數")

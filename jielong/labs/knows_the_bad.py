@@ -10,11 +10,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jielong.base import noise, stats
-from jielong.base.result import Result, Row
-from jielong.labs import aligning, stages
+from jielong.base import noise
+from jielong.base.result import Result
+from jielong.labs import aligning, learning, stages
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.world import crowd
 from jielong.world.text import Question
 
@@ -50,14 +50,12 @@ def run(budget: Budget) -> Result:
         rows.append(over_seeds(f"judged right more often than written, {kind}", lead, "above", 0.0, "as often", n,
                                unit="share", note="of all questions; a coin would judge half of them right"))
     other = [one["facts"]["elsewhere"] for one in found]
-    interval = stats.t_interval(other) if len(other) > 1 else None
-    rows.append(check(Row("judged right behind another question, facts", sum(other) / len(other), interval,
-                          sum(round(one["facts"]["failed"]) for one in found), unit="share"), low=0.42, high=0.58))
+    rows.append(check(context("judged right behind another question, facts", other,
+                              sum(round(one["facts"]["failed"]) for one in found), "share"), low=0.42, high=0.58))
     for kind in ASKED:
         for what, title in (("written", "written right"), ("every", "judged right")):
             values = [one[kind][what] for one in found]
-            rows.append(Row(title, sum(values) / len(values), stats.t_interval(values) if len(values) > 1 else None,
-                            ASKED[kind] * len(found), unit="share", group=kind))  # fmt: skip
+            rows.append(context(title, values, ASKED[kind] * len(found), "share", kind))
     return Result("knows_the_bad", "Judging beside writing", tuple(rows), meta={"mode": "greedy, float32"})
 
 
@@ -79,7 +77,7 @@ def measure(budget: Budget, seed: int) -> dict[str, dict[str, float]]:
         turned = [some[(i + len(some) // 2) % len(some)] for i in range(len(some))]
         elsewhere = better(loaded, turned, some, wrong)
         found[kind] = {
-            "written": sum(own) / len(own), "every": sum(judged) / len(judged), "failed": float(len(failed)),
+            "written": mean(own), "every": mean(judged), "failed": float(len(failed)),
             "judged": sum(judged[i] for i in failed) / max(1, len(failed)),
             "elsewhere": sum(elsewhere[i] for i in failed) / max(1, len(failed)),
         }  # fmt: skip
@@ -107,6 +105,6 @@ def log_probs(loaded: Loaded, asked: list[Question], answers: list[str]) -> list
 
     from jielong.train.preferences.pairs import told_by
 
-    return [value for laid in aligning.laid(loaded.codec, asked, answers)
+    return [value for laid in learning.laid(loaded.codec, asked, answers)
             for value in told_by(loaded.model, laid, torch.float32).sums.tolist()]  # fmt: skip
 

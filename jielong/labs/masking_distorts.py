@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jielong.base import stats
 from jielong.base.result import Result, Row
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import Side, check, over_seeds
+from jielong.labs.verdict import Side, check, context, mean, over_seeds
 
 if TYPE_CHECKING:
     from jielong.infer.grammar.truth import Space
@@ -50,7 +50,7 @@ def run(budget: Budget) -> Result:
     """Every seed trains its own assistant; divergences are judged over seeds."""
     found = [part(budget, ("seed", seed), partial(measure, budget, seed)) for seed in budget.seeds]
     columns = {name: [one[name] for one in found] for name in found[0]}
-    own = sum(columns["KL, sentence"]) / len(found)
+    own = mean(columns["KL, sentence"])
     n = len(found) * QUESTIONS
 
     def row(name: str, title: str, side: Side, control: float, control_name: str, unit: str) -> Row:
@@ -61,7 +61,7 @@ def run(budget: Budget) -> Result:
         for form in FORMS
     ]
     for form in FORMS:
-        given = sum(columns[f"right given, {form}"]) / len(found)
+        given = mean(columns[f"right given, {form}"])
         title = f"probability of the right value, masked, {form} alone"
         rows.append(row(f"right masked, {form}", title, "below", given, "given the grammar", "share"))
     rows += _context(columns, n) + _controls(columns)
@@ -80,12 +80,7 @@ def _context(columns: dict[str, list[float]], n: int) -> list[Row]:
         "later attempts": ("attempts for a text by rejection, after a hundred", "attempts"),
         "KL, any sentence": ("KL(masked || given), any English sentence, bigram model in closed form", "nats"),
     }
-    rows = []
-    for name, (title, unit) in titles.items():
-        values = columns[name]
-        interval = stats.t_interval(values) if len(values) > 1 else None
-        rows.append(Row(title, sum(values) / len(values), interval, n, unit=unit))
-    return rows
+    return [context(title, columns[name], n, unit) for name, (title, unit) in titles.items()]
 
 
 def _controls(columns: dict[str, list[float]]) -> list[Row]:

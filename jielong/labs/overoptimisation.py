@@ -13,11 +13,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from jielong.base import stats
 from jielong.base.result import Result, Row
-from jielong.labs import aligning
+from jielong.labs import aligning, learning
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -71,20 +70,19 @@ def run(budget: Budget) -> Result:
     rows.append(check(Row("most lost by one step of best of n, picked by the true reward", falls, None, n), high=1e-9))
     for way in WAYS:
         kl = [one["ppo"][way]["kl"][-1] for one in found]
-        rows.append(Row("KL at the end of PPO", sum(kl) / len(kl), stats.t_interval(kl) if len(kl) > 1 else None, n,
-                        unit="nats an answer", group=way))  # fmt: skip
+        rows.append(context("KL at the end of PPO", kl, n, "nats an answer", way))
     return Result("overoptimisation", "Proxy and true reward", tuple(rows), series=_pictures(found),
                   meta={"mode": "temperature 1, float32", "headline": rows[1].name})  # fmt: skip
 
 
 def _pictures(found: list[dict[str, Any]]) -> dict[str, Any]:
-    def mean(columns: Sequence[Sequence[float]]) -> list[float]:
-        return [sum(values) / len(values) for values in zip(*columns, strict=True)]
+    def means(columns: Sequence[Sequence[float]]) -> list[float]:
+        return [mean(values) for values in zip(*columns, strict=True)]
 
     kl = Words("KL to the start, nats an answer", "與起點的 KL（nat / 回答）")
-    along = {what: {way: mean([one["ppo"][way][what] for one in found]) for way in WAYS} for what in ("kl", "true")}
+    along = {what: {way: means([one["ppo"][way][what] for one in found]) for way in WAYS} for what in ("kl", "true")}
     by_ppo = [Series(name, along["kl"][way], along["true"][way], dots=True) for way, name in WAYS.items()]
-    by_best = [Series(name, [nats(k) for k in SIZES], mean([one["best"][way]["true"] for one in found]), dots=True)
+    by_best = [Series(name, [nats(k) for k in SIZES], means([one["best"][way]["true"] for one in found]), dots=True)
                for way, name in {**WAYS, "true reward": Words("the true reward picks", "由真正的獎勵挑選")}.items()
                if way in found[0]["best"]]  # fmt: skip
     axes = Axes(x=kl, y=Words("true reward", "真正的獎勵"))
@@ -106,13 +104,13 @@ def measure(budget: Budget, seed: int) -> dict[str, Any]:
     start = aligning.start(budget, seed)
     pairs = aligning.compared(start.world, start.questions, start.said, each=0)
     few = [pairs[i * FEW : (i + 1) * FEW] for i in range(JUDGES)]
-    judges = [aligning.learnt(aligning.judge(start.loaded, some, start.seed + i), budget.talk)
+    judges = [learning.learnt(learning.judge(start.loaded, some, start.seed + i), budget.talk)
               for i, some in enumerate(few)]  # fmt: skip
-    well = aligning.learnt(aligning.judge(start.loaded, pairs, start.seed), budget.talk)
+    well = learning.learnt(learning.judge(start.loaded, pairs, start.seed), budget.talk)
     codec = start.loaded.codec
-    rewards = {"few comparisons": aligning.reward_of(judges[0], codec),
-               "many comparisons": aligning.reward_of(well, codec),
-               "least of three": least([aligning.reward_of(judge, codec) for judge in judges])}  # fmt: skip
+    rewards = {"few comparisons": learning.reward_of(judges[0], codec),
+               "many comparisons": learning.reward_of(well, codec),
+               "least of three": least([learning.reward_of(judge, codec) for judge in judges])}  # fmt: skip
     free = PpoPlan(beta=0.0, target=0.0, stop=0.0)
     plans = {way: (reward, free) for way, reward in rewards.items()}
     plans["dear KL"] = (rewards["few comparisons"], PpoPlan())
@@ -129,7 +127,7 @@ def least(rewards: Sequence[Any]) -> Any:
     def reward(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
         columns_ = [list(each(prompts, completions, **columns)) for each in rewards]
         if not shift:
-            shift.extend(sum(values) / len(values) for values in columns_)
+            shift.extend(map(mean, columns_))
         return [min(v - s for v, s in zip(row, shift)) for row in zip(*columns_, strict=True)]
 
     return reward
@@ -142,7 +140,7 @@ def best(start: aligning.Start, rewards: dict[str, Any], seed: int) -> dict[str,
     some = aligning.questions(start.world, aligning.ASKED // 2, "asked", 2)
     said = aligning.draws(start.loaded.model, start.loaded.codec, some, DRAWS, seed)
     true = aligning.rewards(start.world, some, said)
-    proxies = {way: aligning.by_question(reward, some, said) for way, reward in rewards.items()}
+    proxies = {way: learning.by_question(reward, some, said) for way, reward in rewards.items()}
     found = {}
     for way, proxy in {**proxies, "true reward": true}.items():
         found[way] = {name: [sum(expected_best(p, n, v) for p, v in zip(proxy, values, strict=True)) / len(some)
@@ -159,12 +157,12 @@ def course(start: aligning.Start, reward: Any, plan: Any, budget: Budget) -> dic
     for leg in range(LEGS + 1):
         if leg:
             loaded = replace(start.loaded, model=model)
-            work = aligning.reinforced(loaded, start.questions, reward, plan, start.seed + leg, steps, GENTLE,
+            work = learning.reinforced(loaded, start.questions, reward, plan, start.seed + leg, steps, GENTLE,
                                        reference=start.loaded.model)  # fmt: skip
-            model = aligning.learnt(work, budget.talk)
+            model = learning.learnt(work, budget.talk)
         said = aligning.draws(model, codec, some, 1, start.seed)
-        proxy = aligning.by_question(reward, some, said)
-        found["kl"].append(aligning.kl(model, start.loaded.model, codec, some, said))
+        proxy = learning.by_question(reward, some, said)
+        found["kl"].append(learning.kl(model, start.loaded.model, codec, some, said))
         found["proxy"].append(sum(values[0] for values in proxy) / len(some))
         found["true"].append(sum(v[0] for v in aligning.rewards(start.world, some, said)) / len(some))
     return found

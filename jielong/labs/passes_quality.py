@@ -10,11 +10,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from jielong.base import stats
 from jielong.base.result import Result, Row
 from jielong.labs import several
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, mean, over_seeds, spread
 from jielong.views.charts import Axes, Level, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -67,34 +66,33 @@ def run(budget: Budget) -> Result:
 def _context(columns: dict[str, list[float]], n: int) -> list[Row]:
     """Every number of passes and way, without a verdict; what one after another reaches beside it."""
     rows = []
-    after = _mean(columns["right, after"])
+    after = mean(columns["right, after"])
     titles = {"right": "right answers", "mixed": "mixed answers", "both": "questions of whose draws both are named",
               "reads": "readings that wait for each other"}  # fmt: skip
     for way in WAYS:
         for number in PASSES:
             for kind, title in titles.items():
                 values = columns[f"{kind}, {way}, {number}"]
-                interval = stats.t_interval(values) if len(values) > 1 else None
                 truth = 1 - 2.0 ** (1 - DRAWS) if kind == "both" else None
                 control = after if kind == "right" else None
-                rows.append(Row(f"{title}, {number} passes", _mean(values), interval, n, control,
+                rows.append(Row(f"{title}, {number} passes", mean(values), spread(values), n, control,
                                 several.ONE if control is not None else "", truth,
                                 unit="readings" if kind == "reads" else "share", group=way))  # fmt: skip
     for number in PASSES:
         values = columns[f"whole, ancestral, {number}"]
-        rows.append(Row(f"all slots of one answer, {number} passes", _mean(values), None, n,
-                        truth=_mean(columns[f"closed form, {number}"]), unit="share", group="ancestral"))  # fmt: skip
+        rows.append(Row(f"all slots of one answer, {number} passes", mean(values), None, n,
+                        truth=mean(columns[f"closed form, {number}"]), unit="share", group="ancestral"))  # fmt: skip
     return rows
 
 
 def _controls(columns: dict[str, list[float]], n: int) -> list[Row]:
     """Where one answer is right, a single pass knows it; one after another nothing is mixed."""
     rows = [
-        check(Row(f"right, one right answer, one pass, trained by {name}", _mean(columns[f"single, {name}"]), None, n,
+        check(Row(f"right, one right answer, one pass, trained by {name}", mean(columns[f"single, {name}"]), None, n,
                   unit="share"), low=0.8)
         for name in sorted(set(WAYS.values()))
     ]  # fmt: skip
-    mixed = Row("mixed answers, one after another", _mean(columns["mixed, after"]), None, n, unit="share")
+    mixed = Row("mixed answers, one after another", mean(columns["mixed, after"]), None, n, unit="share")
     return [*rows, check(mixed, high=0.05)]
 
 
@@ -102,16 +100,12 @@ def _picture(columns: dict[str, list[float]]) -> dict[str, Any]:
     """Right answers against passes."""
     names = {way: f"right, {way}" for way in WAYS} | {"closed form": "closed form"}
     curves = [
-        Series(SHOWN[shown], list(PASSES), [_mean(columns[f"{key}, {number}"]) for number in PASSES], dots=True)
+        Series(SHOWN[shown], list(PASSES), [mean(columns[f"{key}, {number}"]) for number in PASSES], dots=True)
         for shown, key in names.items()
     ]
     axes = Axes(x=Words("passes", "次數"), y=Words("share right", "正確比例"), log_x=True)
-    level = Level(Words(several.ONE, "一個接一個"), _mean(columns["right, after"]))
+    level = Level(Words(several.ONE, "一個接一個"), mean(columns["right, after"]))
     return {"passes": lines(Words("Passes and quality", "次數與品質"), curves, axes=axes, levels=[level])}
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 def measure(budget: Budget, seed: int, answers: int) -> dict[str, float]:

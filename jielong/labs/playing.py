@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jielong.labs import aligning, stages
+from jielong.labs import learning, stages
 
 if TYPE_CHECKING:
     from jielong.nets.transformer import Transformer
@@ -61,7 +60,8 @@ def imitating(
     tokens = Tokens.from_documents(documents)
     slots = (len(tokens) - len(documents)) / len(documents)  # of one; its last token costs none
     steps = max(1, round(items * slots / (2 * stages.CONTEXT * ROWS)))
-    return _exact(aligning.work("imitation", deepcopy(model), codec, tokens, next_token, seed, steps, gentle, ROWS))
+    made = learning.work("imitation", deepcopy(model), codec, tokens, next_token, seed, steps, gentle, ROWS)
+    return learning.exact(made)
 
 
 def rewarded(
@@ -80,14 +80,9 @@ def rewarded(
     objective = partial(grpo.of_work, reference=deepcopy(model), prompts=prompts, reward=reward(moved), drawing=drawing,
                         plan=GrpoPlan(beta=0.0))  # fmt: skip
     steps = max(1, round(items / drawing.answers)) * drawing.steps
-    made = aligning.work("outcomes", moved, codec, prompts.tokens()[0], objective, seed, steps, gentle,
+    made = learning.work("outcomes", moved, codec, prompts.tokens()[0], objective, seed, steps, gentle,
                          drawing.answers // drawing.minibatches)  # fmt: skip
-    return _exact(made)
-
-
-def _exact(work: Work) -> Work:
-    """The same in float32: a tiny model gains nothing by less, and the engine that draws has float32 too."""
-    return replace(work, settings=replace(work.settings, precision="float32"))
+    return learning.exact(made)
 
 
 def law(model: Transformer, codec: Tokenizer, games: Sequence[str], moves: Sequence[str]) -> Floats:

@@ -8,19 +8,15 @@ are given to the wrong answers nothing must be learnt.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from copy import deepcopy
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jielong.base import noise, stats
+from jielong.base import noise
 from jielong.base.result import Result, Row
-from jielong.labs import aligning, stages
+from jielong.labs import aligning, learning
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -68,17 +64,12 @@ def run(budget: Budget) -> Result:
         check(Row("figures that are no numbers", sum(one["nan"] for one in found), None, len(found), truth=0.0)),
         check(Row("gained where rewards are given to the wrong answers", mixed["after"] - mixed["before"], None,
                   aligning.ASKED), high=min(0.05, max(gains))),
-        *(_context(name, [one[key] for one in found], n) for name, key in (
+        *(context(name, [one[key] for one in found], n) for name, key in (
             ("true reward before", "before"), ("true reward after", "after"), ("KL at the end, nats an answer", "kl"),
             ("tokens of an answer at the end", "length"), ("share of a run's time that answers take", "rollouts"))),
     ]
     meta = {"mode": "float32", "seeds": [round(gain, 4) for gain in gains]}
     return Result("ppo_seeds", "PPO over ten seeds", tuple(rows), series=_picture(found), meta=meta)
-
-
-def _context(name: str, values: list[float], n: int) -> Row:
-    interval = stats.t_interval(values) if len(values) > 1 else None
-    return Row(name, sum(values) / len(values), interval, n)
 
 
 def _picture(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -101,10 +92,10 @@ def measure(budget: Budget, seed: int, mixed: bool = False) -> dict[str, Any]:
     rewards, spent = [record["reward"] for record in drew], sum(r["clock"]["rollout_seconds"] for r in drew)
     flat = [v for record in records for v in record.values() if isinstance(v, float)]
     return {
-        "before": sum(before) / len(before), "after": sum(after) / len(after), "kl": drew[-1]["kl"],
+        "before": mean(before), "after": mean(after), "kl": drew[-1]["kl"],
         "highest": max(record["kl"] for record in drew), "nan": sum(value != value for value in flat),
         "length": drew[-1]["length"], "rollouts": spent / records[-1]["clock"]["seconds"],
-        "course": [sum(some) / len(some) for some in (rewards[i : i + POINTS] for i in range(0, len(rewards), POINTS))],
+        "course": [mean(rewards[i : i + POINTS]) for i in range(0, len(rewards), POINTS)],
     }  # fmt: skip
 
 
@@ -113,20 +104,10 @@ def learnt(
 ) -> tuple[Transformer, list[dict[str, Any]]]:
     """A copy of the model after PPO with the true reward, and the lines of its metrics. `mixed`: each rollout's rewards
     are given to answers drawn by lot."""
-    from jielong.base.files import read_jsonl
-    from jielong.train import run
-    from jielong.train.loop import METRICS
-    from jielong.train.preferences.asked import Asked
-    from jielong.train.preferences.ppo import of_work
     from jielong.train.preferences.rollout_plan import Drawing, PpoPlan
-    from jielong.train.preferences.rollouts import encoded
-    from jielong.train.settings import Settings
 
     drawing = Drawing(prompts=32, group=2, length=aligning.ANSWER)
-    plan = PpoPlan(target=KL)
-    asked = [Asked([{"role": "user", "content": q.prompt}], {}, q.prompt, True) for q in some]
-    prompts = encoded(asked, loaded.codec, 2 * stages.CONTEXT)
-    true, rollout = aligning.true_of(world, some), [0]
+    true, rollout = learning.true_of(world, some), [0]
 
     def reward(prompts: Sequence[Any], completions: Sequence[str], **_: Any) -> list[float]:
         found: list[float] = true(prompts, [text.strip() for text in completions])
@@ -134,14 +115,6 @@ def learnt(
         return [found[i] for i in noise.permutation(seed, len(found), "mixed", rollout[0])] if mixed else found
 
     count = round(ROLLOUTS * (budget.minutes or MINUTES) / MINUTES)
-    plain = Settings(steps=max(1, count) * drawing.steps, context=2 * stages.CONTEXT, batch=32, seed=seed, validate=0,
-                     save_every=0, compile=False, weight_decay=0.0, precision="float32")  # fmt: skip
-    settings = replace(plain, matrix_rate=plain.matrix_rate * GENTLE, other_rate=plain.other_rate * GENTLE)
-    model = deepcopy(loaded.model)
-    objective = partial(of_work, reference=deepcopy(loaded.model), prompts=prompts, reward=reward, drawing=drawing,
-                        plan=plan)  # fmt: skip
-    tokens, _ = prompts.tokens()
-    with tempfile.TemporaryDirectory() as folder:
-        work = run.Work(model, loaded.codec, tokens, None, settings, {"name": "ppo"}, objective=objective)
-        run.start(work, Path(folder), budget.talk, f"ppo, seed {seed}{', mixed' * mixed}")
-        return model.eval(), list(read_jsonl(Path(folder) / METRICS))
+    steps = max(1, count) * drawing.steps
+    work = learning.reinforced(loaded, some, reward, PpoPlan(target=KL), seed, steps, GENTLE, drawing)
+    return learning.recorded(learning.exact(work), budget.talk, f"ppo, seed {seed}{', mixed' * mixed}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jielong.base.result import Result, Row
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import over_seeds
+from jielong.labs.verdict import mean, over_seeds
 
 CLAIM = {
     "en": "Fine-tuning from pretrained weights beats fine-tuning from random weights at every size of data.",
@@ -37,7 +37,7 @@ def run(budget: Budget) -> Result:
     for size in SIZES:
         pairs = [part(budget, ("size", size, seed), partial(measure, budget, size, seed)) for seed in budget.seeds]
         leads = [one["pretrained"] - one["random"] for one in pairs]
-        means = {name: sum(one[name] for one in pairs) / len(pairs) for name in lines}
+        means = {name: mean([one[name] for one in pairs]) for name in lines}
         for name, value in means.items():
             lines[name].append(value)
         note = f"pretrained {means['pretrained']:.2f}, random {means['random']:.2f}"

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jielong.base import stats
 from jielong.base.result import Result, Row
 from jielong.labs import ahead, guessers, timing
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, judge, over_seeds
+from jielong.labs.verdict import check, context, judge, mean, over_seeds
 from jielong.labs.who_guesses import LOOKUP, SMALLER, STORE, Who, everyone
 from jielong.views.charts import Axes, Level, Series
 from jielong.views.markup import Words
@@ -75,8 +74,7 @@ def run(budget: Budget) -> Result:
     rows += _controls(found, n)
     for way in (SAME, SEVERAL):
         for name in found[0][way]:
-            values = [one[way][name] for one in found]
-            rows.append(Row(f"tokens a step, {way}", _mean(values), _spread(values), n, group=name))
+            rows.append(context(f"tokens a step, {way}", [one[way][name] for one in found], n, group=name))
     for name in found[0]["times"]:
         speeds = [1 / each for one in found for each in one["times"][name]]
         group = "without guesses" if name == "none" else name
@@ -84,14 +82,6 @@ def run(budget: Budget) -> Result:
     note = "; ".join(", ".join(one["order"]) for one in found)
     return Result("prophets", "Several prophets", tuple(rows), series=_pictures(found),
                   meta={"mode": f"exact, float32, temperature 1, {GUESSES} guesses each", "order": note})  # fmt: skip
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _spread(values: list[float]) -> Any:
-    return stats.t_interval(values) if len(values) > 1 else None
 
 
 def _best(one: Found, way: str) -> float:
@@ -123,7 +113,7 @@ def _controls(found: list[Found], n: int) -> list[Row]:
 def _pictures(found: list[Found]) -> dict[str, Any]:
     """Tokens a step by who guesses and how guesses are verified, and how many times as fast that is."""
     names = [*PROPHETS, TURNS, WORST, ALL]
-    ways = [[_mean([one[way][name] for one in found]) for way in (SAME, SEVERAL)] for name in names]
+    ways = [[mean([one[way][name] for one in found]) for way in (SAME, SEVERAL)] for name in names]
     across, down = Words("how guesses are verified", "如何驗證"), Words("who guesses", "誰來猜")
     tokens = heat_map(Words("Tokens a step", "每步標記數"), ways, names, [SAME, SEVERAL], across=across, down=down)
 
@@ -131,7 +121,7 @@ def _pictures(found: list[Found]) -> dict[str, Any]:
         return [a / b for one in found for a, b in zip(one["times"]["none"], one["times"][name], strict=True)]
 
     timed = [name for name in names if name in found[0]["times"]]
-    steps = {name: _mean([one[SAME][name] for one in found]) for name in timed}
+    steps = {name: mean([one[SAME][name] for one in found]) for name in timed}
     timed.sort(key=steps.__getitem__)
     middles = [timing.middle(speed(name)) for name in timed]
     low, high = ([getattr(interval, end) for _, interval in middles] for end in ("low", "high"))

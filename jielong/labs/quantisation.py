@@ -20,7 +20,7 @@ from jielong.base import stats
 from jielong.base.result import Result, Row
 from jielong.labs import timing
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, judge, over_seeds
+from jielong.labs.verdict import check, context, judge, mean, over_seeds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,9 +63,6 @@ def run(budget: Budget) -> Result:
     def column(name: str, what: str) -> list[float]:
         return [one["ways"][name][what] for one in found]
 
-    def mean(name: str, what: str) -> float:
-        return sum(column(name, what)) / len(found)
-
     def cost(name: str, most: float) -> Row:
         lost = [a / b - 1 for a, b in zip(column(name, "bits"), column(PLAIN, "bits"))]
         return over_seeds(f"bits per byte more, {name}", lost, "below", most, "at most", n, unit="share")
@@ -77,10 +74,10 @@ def run(budget: Budget) -> Result:
 
     rows = [cost(EIGHT, 0.01), cost(CACHE, 0.01), cost(FOUR, 0.05)]
     title = f"KL(float32 || {FOUR}), a token"
-    rows.append(over_seeds(title, column(FOUR, "KL"), "below", mean(COARSE, "KL"), COARSE, n, unit="nats"))
+    rows.append(over_seeds(title, column(FOUR, "KL"), "below", mean(column(COARSE, "KL")), COARSE, n, unit="nats"))
     rows += [right(EIGHT), right(CACHE), right(FOUR), *_speeds(clocks), *_context(found, n)]
-    guessed = sum(one["guess"] for one in found) / len(found)
-    knows = Row("answers right, before", mean(PLAIN, "right"), None, len(found) * QUESTIONS, guessed,
+    guessed = mean([one["guess"] for one in found])
+    knows = Row("answers right, before", mean(column(PLAIN, "right")), None, len(found) * QUESTIONS, guessed,
                 "best constant reply", unit="share", note="who knows nothing has nothing to lose")  # fmt: skip
     rows.append(check(knows, low=guessed + 0.1))
     meta = {"mode": "fast", "headline": f"bits per byte more, {EIGHT}"}
@@ -114,8 +111,7 @@ def _context(found: list[dict[str, Any]], n: int) -> list[Row]:
             ("KL", "KL(float32 || it), a token", "nats"),
         ):
             values = [one["ways"][name][what] for one in found]
-            interval = stats.t_interval(values) if len(values) > 1 else None
-            rows.append(Row(title, sum(values) / len(values), interval, n, unit=unit, group=name))
+            rows.append(context(title, values, n, unit, name))
         hits, asked = sum(round(one["ways"][name]["right"] * QUESTIONS) for one in found), len(found) * QUESTIONS
         exact = stats.clopper_pearson(hits, asked)
         rows.append(Row("answers right", hits / asked, exact, asked, unit="share", group=name))

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from jielong.base import noise, stats
+from jielong.base import noise
 from jielong.base.result import Result, Row
-from jielong.labs import aligning
+from jielong.labs import aligning, learning
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds, spread
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -48,15 +48,13 @@ def run(budget: Budget) -> Result:
         less = [a - b for a, b in zip(columns[str(few)], columns[str(many)])]
         name = f"fewer errors with {many:,} comparisons than with {few:,}"
         rows.append(over_seeds(name, less, "above", 0.0, "no fewer", n, unit="share"))
-    coin = Row("errors, taught by a coin", sum(columns["coin"]) / len(found), stats.t_interval(columns["coin"])
-               if len(found) > 1 else None, n, truth=0.5, unit="share")  # fmt: skip
+    coin = Row("errors, taught by a coin", mean(columns["coin"]), spread(columns["coin"]), n, truth=0.5, unit="share")
     rows.append(check(coin, low=0.4, high=0.6))
     for name in (*map(str, SIZES), "people"):
-        interval = stats.t_interval(columns[name]) if len(found) > 1 else None
         title = "errors of people" if name == "people" else f"errors with {int(name):,} comparisons"
-        rows.append(Row(title, sum(columns[name]) / len(found), interval, n, unit="share"))
-    means = [sum(columns[str(size)]) / len(found) for size in SIZES]
-    people = sum(columns["people"]) / len(found)
+        rows.append(context(title, columns[name], n, "share"))
+    means = [mean(columns[str(size)]) for size in SIZES]
+    people = mean(columns["people"])
     picture = lines(
         Words("Wrong about fresh pairs", "對沒看過的兩個答案判斷錯誤"),
         [Series(Words("reward model", "獎勵模型"), list(SIZES), means, dots=True),
@@ -76,14 +74,9 @@ def measure(budget: Budget, seed: int) -> dict[str, float]:
     tested = clear(start.world, aligning.compared(start.world, asked, said))
     found = {"pairs": float(len(tested)), "people": wrong(start.world, tested, [p.better for p in tested])}
     for size in SIZES:
-        found[str(size)] = errors(start, spread(pairs, size), tested, budget)
+        found[str(size)] = errors(start, aligning.evenly(pairs, size), tested, budget)
     by_coin = aligning.compared(start.world, start.questions, start.said, coin, 3)
-    return found | {"coin": errors(start, spread(by_coin, SIZES[-1]), tested, budget)}
-
-
-def spread(pairs: list[aligning.Compared], n: int) -> list[aligning.Compared]:
-    """`n` of the pairs, evenly from all of them."""
-    return [pairs[i * len(pairs) // n] for i in range(min(n, len(pairs)))]
+    return found | {"coin": errors(start, aligning.evenly(by_coin, SIZES[-1]), tested, budget)}
 
 
 def coin(world: World, question: Question, a: str, b: str, seed: int) -> int:
@@ -108,7 +101,7 @@ def errors(
     start: aligning.Start, pairs: list[aligning.Compared], tested: list[aligning.Compared], budget: Budget
 ) -> float:
     """A reward model learns from `pairs`, and judges `tested`."""
-    epochs = max(1.0, STEPS * aligning.BATCH / len(pairs))
-    model = aligning.learnt(aligning.judge(start.loaded, pairs, start.seed, epochs), budget.talk)
-    worth = aligning.worths(model, start.loaded.codec, [p.question for p in tested], [list(p.answers) for p in tested])
+    epochs = max(1.0, STEPS * learning.BATCH / len(pairs))
+    model = learning.learnt(learning.judge(start.loaded, pairs, start.seed, epochs), budget.talk)
+    worth = learning.worths(model, start.loaded.codec, [p.question for p in tested], [list(p.answers) for p in tested])
     return wrong(start.world, tested, [int(b > a) for a, b in worth])

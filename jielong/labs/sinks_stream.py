@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jielong.base import stats
 from jielong.base.result import Result, Row
 from jielong.labs import windows
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds, spread
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -74,7 +73,7 @@ def run(budget: Budget) -> Result:
     first = max(abs(one["plain"][0] - one["sinks"][0]) for one in found)
     same = Row("difference within the first window, before anything is let go", first, None, n, 0.0, unit=unit)
     lost = beyond("all", "anew")
-    bare = Row("cost of everything, without a window", sum(lost) / len(lost), None, n, 0.0, zero, unit=unit,
+    bare = Row("cost of everything, without a window", mean(lost), None, n, 0.0, zero, unit=unit,
                note="places never seen must cost: else nothing here could be lost")  # fmt: skip
     rows += [*_context(found, n), check(same, high=1e-4), check(bare, low=FREE)]
     return Result("sinks_stream", "Reading on past the context", tuple(rows), series={"places": _picture(found)},
@@ -86,12 +85,10 @@ def _context(found: list[dict[str, list[float]]], n: int) -> list[Row]:
     rows = []
     for way, name in WAYS.items():
         values = [sum(one[way][1:]) / (LONG - 1) for one in found]
-        interval = stats.t_interval(values) if len(values) > 1 else None
-        rows.append(Row(f"beyond the context: {name.en}", sum(values) / len(values), interval, n, unit="bits per byte"))
+        rows.append(context(f"beyond the context: {name.en}", values, n, "bits per byte"))
     looked = [one["attention"][0] for one in found]
-    interval = stats.t_interval(looked) if len(looked) > 1 else None
     uniform = found[0]["attention"][1]
-    rows.append(Row("attention to the first token, within the context", sum(looked) / len(looked), interval,
+    rows.append(Row("attention to the first token, within the context", mean(looked), spread(looked),
                     len(found) * TEXTS, uniform, "the same to every token", unit="share"))  # fmt: skip
     return rows
 
@@ -99,7 +96,7 @@ def _context(found: list[dict[str, list[float]]], n: int) -> list[Row]:
 def _picture(found: list[dict[str, list[float]]]) -> dict[str, Any]:
     curves = []
     for way, name in WAYS.items():
-        means = [sum(one[way][place] for one in found) / len(found) for place in range(LONG)]
+        means = [mean([one[way][place] for one in found]) for place in range(LONG)]
         curves.append(Series(name, [place + 1 for place in range(LONG)], means, dots=True, dashed=way == "anew"))
     axes = Axes(x=Words("window of the text", "文章的第幾個視窗"), y=Words("bits per byte", "每位元組位元數"))
     return lines(Words("Along the text", "沿著文章"), curves, axes=axes)

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jielong.base import stats
 from jielong.base.result import Result, Row
-from jielong.labs import aligning, stages
+from jielong.labs import aligning, learning, stages
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.world.text import Question
 from jielong.world.world import World
 
@@ -51,13 +50,11 @@ def run(budget: Budget) -> Result:
             title = f"true reward more, small after {name} beside {other}"
             rows.append(over_seeds(title, lead, "above", 0.0, other, n))
     knows = [one["loss"]["small"] - one["loss"]["large"] for one in found]
-    better = Row("nats a token of fresh text, small less large", sum(knows) / len(knows), None, len(found),
+    better = Row("nats a token of fresh text, small less large", mean(knows), None, len(found),
                  note="size helps with the text")  # fmt: skip
     rows.append(check(better, low=0.0))
     for name in found[0]["rewards"]:
-        values = [one["rewards"][name] for one in found]
-        interval = stats.t_interval(values) if len(values) > 1 else None
-        rows.append(Row("true reward", sum(values) / len(values), interval, n, group=name))
+        rows.append(context("true reward", [one["rewards"][name] for one in found], n, group=name))
     sizes = found[0]["parameters"]
     rows += [Row("parameters", float(sizes[name]), None, 1, group=name) for name in sizes]
     return Result("small_aligned", "Small and aligned beside large", tuple(rows),
@@ -76,21 +73,17 @@ def measure(budget: Budget, seed: int) -> dict[str, Any]:
     loss = {"small": fresh(small, world.seed), "large": fresh(large, world.seed)}
     rewards = {SHOWN: mean(shown(large, world))}
     plan = stages.curriculum(world.seed, aligning.PEOPLE)
-    imitating = aligning.learnt(aligning.imitation(large, plan, aligning.TUNED), budget.talk)
+    imitating = learning.learnt(aligning.imitation(large, plan, aligning.TUNED), budget.talk)
     pairs = aligning.compared(world, start.questions, start.said, each=0)
     models = {
         SMALL: start.loaded.model,
         LARGE: imitating,
-        "small, DPO": aligning.learnt(aligning.dpo(start.loaded, pairs, start.seed, 1.0), budget.talk),
-        "small, KTO": aligning.learnt(aligning.kto(start.loaded, pairs, start.seed, 0.5), budget.talk),
+        "small, DPO": learning.learnt(learning.dpo(start.loaded, pairs, start.seed, 1.0), budget.talk),
+        "small, KTO": learning.learnt(learning.kto(start.loaded, pairs, start.seed, 0.5), budget.talk),
     }
     rewards |= {name: mean(aligning.true_reward(model, codec, world)) for name, model in models.items()}
     return {"rewards": rewards, "loss": loss,
             "parameters": {"small": count(start.loaded.model), "large": count(imitating)}}  # fmt: skip
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def fresh(loaded: Loaded, seed: int) -> float:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jielong.base import noise, stats
+from jielong.base import noise
 from jielong.base.result import Result, Row
-from jielong.labs import aligning, playing
+from jielong.labs import learning, playing
 from jielong.labs.lab import Budget, part
 from jielong.labs.playing import Floats
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -104,8 +104,7 @@ FIGURES = {
 
 
 def _row(name: str, values: Sequence[float], n: int, group: str = "") -> Row:
-    interval = stats.t_interval(values) if len(values) > 1 else None
-    return Row(name, sum(values) / len(values), interval, n, unit="nats" if "nats" in name else "share", group=group)
+    return context(name, values, n, "nats" if "nats" in name else "share", group)
 
 
 @dataclass(frozen=True)
@@ -215,8 +214,8 @@ def measure(budget: Budget, seed: int) -> dict[str, dict[str, float]]:
         START: start,
         MORE: learnt(start, codec, seen, more, seed, GOES_ON, budget),
         WON: learnt(start, codec, won, more, seed, GOES_ON, budget),
-        GRPO: aligning.learnt(by_outcome(start, codec, train, items, seed), budget.talk),
-        MIXED: aligning.learnt(by_outcome(start, codec, train, items, seed, mixed=True), budget.talk),
+        GRPO: learning.learnt(by_outcome(start, codec, train, items, seed), budget.talk),
+        MIXED: learning.learnt(by_outcome(start, codec, train, items, seed, mixed=True), budget.talk),
     }
     found = {name: told(paths_of(model, codec, kept), kept) for name, model in models.items()}
     return {**found, PLAYERS: told(np.array([[one.near(path) for path in PATHS] for one in kept]), kept)}
@@ -228,7 +227,7 @@ def learnt(
 ) -> Transformer:  # fmt: skip
     """A copy that has imitated so many of these games."""
     said = [(one.text, path) for one, path in games]
-    model = aligning.learnt(playing.imitating(model, codec, said, items, seed, gentle), budget.talk)
+    model = learning.learnt(playing.imitating(model, codec, said, items, seed, gentle), budget.talk)
     return model
 
 

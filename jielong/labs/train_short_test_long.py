@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jielong.base.result import Result, Row
 from jielong.labs import windows
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -106,7 +106,7 @@ def run(budget: Budget) -> Result:
 
 def _learnt(found: list[dict[str, float]], n: int) -> Row:
     """A model that has learnt nothing has nothing to lose: at the trained length all must beat single tokens."""
-    single = sum(one["single tokens"] for one in found) / len(found)
+    single = mean([one["single tokens"] for one in found])
     worst = max(max(one[f"{kind}, 1"] / one["single tokens"] for kind in TRAINED) for one in found)
     note = f"single tokens: {single:.2f} bits per byte"
     row = Row("worst model at the trained length", worst, None, n, 1.0, "frequencies of single tokens", note=note)
@@ -116,7 +116,7 @@ def _learnt(found: list[dict[str, float]], n: int) -> Row:
 def _picture(found: list[dict[str, float]]) -> dict[str, Any]:
     curves = []
     for kind, name in NAMES.items():
-        means = [sum(one[f"{kind}, {times}"] for one in found) / len(found) for times in TIMES]
+        means = [mean([one[f"{kind}, {times}"] for one in found]) for times in TIMES]
         curves.append(Series(name, [times * CONTEXT for times in TIMES], means, dots=True))
     axes = Axes(x=Words("tokens in the window", "視窗的標記數"), y=Words("bits per byte", "每位元組位元數"), log_x=True)
     return lines(Words(f"Trained on {CONTEXT} tokens", f"以 {CONTEXT} 個標記訓練"), curves, axes=axes)

@@ -11,10 +11,9 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from jielong.base import noise, stats
-from jielong.base.result import Interval, Row
+from jielong.base import noise
 from jielong.base.talk import Talk
-from jielong.labs import aligning, stages
+from jielong.labs import aligning, learning, stages
 from jielong.labs.lab import Budget
 from jielong.nets.adapters.config import Bitfit, Bottleneck, Config, Ia3, Lora, Prefix, SoftPrompt
 from jielong.world.text import Question
@@ -92,12 +91,12 @@ def tuned(
     from jielong.train.run import next_token
 
     model = deepcopy(loaded.model)
-    work = aligning.work("tuned", model, loaded.codec, tokens, make or next_token, seed, steps, way.gentle, BATCH)
+    work = learning.work("tuned", model, loaded.codec, tokens, make or next_token, seed, steps, way.gentle, BATCH)
     if way.config is not None:
         adapter = attach(model, way.config, family=upon(loaded).family, seed=seed)
         work = replace(work, model=adapter, beside=model)
     work = replace(work, settings=replace(work.settings, **changes))
-    aligning.learnt(work, talk)
+    learning.learnt(work, talk)
     return model.eval()
 
 
@@ -135,18 +134,3 @@ def nats(model: Transformer, tokens: Tokens) -> float:
 
     held = Packer(tokens, 2 * stages.CONTEXT, 2 * BATCH)
     return NextToken(model, held, held, dtype=torch.float32).validate()["val_loss"]
-
-
-def mean(values: Sequence[float]) -> float:
-    """Of one value a seed."""
-    return sum(values) / len(values)
-
-
-def spread(values: Sequence[float]) -> Interval | None:
-    """Student's interval; None of a single seed."""
-    return stats.t_interval(values) if len(values) > 1 else None
-
-
-def context(name: str, values: Sequence[float], n: int, unit: str = "", group: str = "", note: str = "") -> Row:
-    """A row that claims nothing: the mean over seeds."""
-    return Row(name, mean(values), spread(values), n, unit=unit, group=group, note=note)

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from jielong.base import stats
 from jielong.base.result import Result, Row
-from jielong.labs import aligned_better, aligning
+from jielong.labs import aligned_better, aligning, learning
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -54,14 +53,12 @@ def run(budget: Budget) -> Result:
         worse = [b - a for a, b in zip(column(BEFORE, "error"), column(name, "error"))]
         rows.append(over_seeds(f"larger calibration error, {name}", worse, "above", 0.0, BEFORE, n, unit="share"))
     fewer = [a - b for a, b in zip(column(BEFORE, "different"), column(MORE, "different"))]
-    rows.append(check(Row("fewer different answers, imitation goes on", sum(fewer) / len(fewer), None, n), -1.0, 1.0))
+    rows.append(check(Row("fewer different answers, imitation goes on", mean(fewer), None, n), -1.0, 1.0))
     for name in (BEFORE, MORE, *METHODS):
         for what, title, unit in (("different", f"different answers in {DRAWS} draws", ""),
                                   ("error", "calibration error", "share"), ("sure", "share of the commonest", "share"),
                                   ("right", "commonest right", "share")):  # fmt: skip
-            values = column(name, what)
-            interval = stats.t_interval(values) if len(values) > 1 else None
-            rows.append(Row(title, sum(values) / len(values), interval, n, unit=unit, group=name))
+            rows.append(context(title, column(name, what), n, unit, name))
     return Result("variety_calibration", "Variety and calibration", tuple(rows), series=_picture(found),
                   meta={"mode": "temperature 1, float32"})  # fmt: skip
 
@@ -84,7 +81,7 @@ def measure(budget: Budget, seed: int) -> dict[str, Any]:
     ways, _, _ = aligned_better.methods(start, pairs, budget)
     found = {BEFORE: figures(start, start.loaded.model)}
     for name in (MORE, *METHODS):
-        found[name] = figures(start, aligning.learnt(ways[name](), budget.talk))
+        found[name] = figures(start, learning.learnt(ways[name](), budget.talk))
     return found
 
 

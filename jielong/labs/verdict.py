@@ -19,10 +19,25 @@ from typing import Literal
 
 from jielong.base import stats
 from jielong.base.errors import UserError
-from jielong.base.result import Result, Row
+from jielong.base.result import Interval, Result, Row
 from jielong.views.verdicts import CONTROL_FAILED, CONTROL_OK, HELD, NOT_HELD, NOT_RUN, ONE_SEED, PART
 
 Side = Literal["above", "below"]
+
+
+def mean(values: Sequence[float]) -> float:
+    """Of one value a seed."""
+    return sum(values) / len(values)
+
+
+def spread(values: Sequence[float]) -> Interval | None:
+    """Student's interval; None of a single seed."""
+    return stats.t_interval(values) if len(values) > 1 else None
+
+
+def context(name: str, values: Sequence[float], n: int, unit: str = "", group: str = "", note: str = "") -> Row:
+    """A row that claims nothing: the mean over seeds."""
+    return Row(name, mean(values), spread(values), n, unit=unit, group=group, note=note)
 
 
 def judge(row: Row, side: Side, margin: float = 0.0) -> Row:
@@ -52,11 +67,8 @@ def over_seeds(
     One seed has no spread to be judged by: its value stands without an interval, and "one seed" is its verdict.
     `n`: how many items stand behind the values, where those are more than the values.
     """
-    mean = sum(values) / len(values)
-    row = Row(name, mean, None, n or len(values), control, control_name, unit=unit, note=note)
-    if len(values) == 1:
-        return replace(row, verdict=ONE_SEED)
-    return judge(replace(row, interval=stats.t_interval(values)), side, margin)
+    row = Row(name, mean(values), spread(values), n or len(values), control, control_name, unit=unit, note=note)
+    return replace(row, verdict=ONE_SEED) if row.interval is None else judge(row, side, margin)
 
 
 def check(row: Row, low: float = -math.inf, high: float = math.inf) -> Row:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from jielong.base import noise, stats
+from jielong.base import noise
 from jielong.base.result import Result, Row
-from jielong.labs import aligning
+from jielong.labs import aligning, learning
 from jielong.labs.lab import Budget, part
-from jielong.labs.verdict import check, over_seeds
+from jielong.labs.verdict import check, context, mean, over_seeds
 from jielong.views.charts import Axes, Series
 from jielong.views.markup import Words
 from jielong.views.pictures import lines
@@ -62,15 +62,13 @@ def run(budget: Budget) -> Result:
     missed = [one["sums"]["seeing"] - one["sums"]["blind"] for one in found]
     rows.append(over_seeds(f"sums right lost to {BLIND}", missed, "above", 0.0, "nothing", n, unit="share"))
     coin = [one["rewards"]["DPO"]["0.5"] - one["start"] for one in found]
-    rows.append(check(Row("true reward gained from labels by a coin, DPO", sum(coin) / len(coin), None, n), high=0.02))
+    rows.append(check(Row("true reward gained from labels by a coin, DPO", mean(coin), None, n), high=0.02))
     for method in METHODS:
         for share in SHARES:
             values = [one["rewards"][method][str(share)] for one in found]
-            interval = stats.t_interval(values) if len(values) > 1 else None
-            rows.append(Row(f"true reward with {share:.0%} wrong labels", sum(values) / len(values), interval, n,
-                            group=method))  # fmt: skip
-    curves = [Series(Words(m, m), list(SHARES), [sum(one["rewards"][m][str(s)] for one in found) / len(found)
-                                                 for s in SHARES], dots=True) for m in METHODS]  # fmt: skip
+            rows.append(context(f"true reward with {share:.0%} wrong labels", values, n, group=method))
+    curves = [Series(Words(m, m), list(SHARES), [mean([one["rewards"][m][str(s)] for one in found]) for s in SHARES],
+                     dots=True) for m in METHODS]  # fmt: skip
     axes = Axes(x=Words("share of labels that are wrong", "錯誤標記的比例"), y=Words("true reward", "真正的獎勵"))
     picture = lines(Words("True reward by wrong labels", "標記錯誤與真正的獎勵"), curves, axes=axes)
     return Result("wrong_labels", "Labels that are wrong", tuple(rows), series={"rewards": picture},
@@ -91,7 +89,7 @@ def measure(budget: Budget, seed: int) -> dict[str, Any]:
     sums = {"seeing": right(start, learner(start, "DPO", pairs, 0.0), budget),
             "blind": right(start, learner(start, "DPO", blind, 0.0), budget)}  # fmt: skip
     before = aligning.true_reward(start.loaded.model, start.loaded.codec, start.world)
-    return {"rewards": rewards, "sums": sums, "start": sum(before) / len(before)}
+    return {"rewards": rewards, "sums": sums, "start": mean(before)}
 
 
 def perfect(world: World, question: Question, a: str, b: str, seed: int) -> int:
@@ -123,22 +121,21 @@ def flipped(pairs: list[aligning.Compared], share: float, seed: int) -> list[ali
 def learner(start: aligning.Start, method: str, pairs: list[aligning.Compared], share: float) -> Any:
     """The run of a method; those that expect wrong labels are told their share."""
     if method == "KTO":
-        return aligning.kto(start.loaded, pairs, start.seed, 1.0)
+        return learning.kto(start.loaded, pairs, start.seed, 1.0)
     told = min(share, 0.45)
     plans: dict[str, dict[str, Any]] = {"DPO": {}, "cDPO": {"loss": "cdpo", "flipped": told},
                                         "robust DPO": {"loss": "robust", "flipped": told}, "IPO": {"loss": "ipo"}}
-    return aligning.dpo(start.loaded, pairs, start.seed, 1.0, **plans[method])
+    return learning.dpo(start.loaded, pairs, start.seed, 1.0, **plans[method])
 
 
 def valued(start: aligning.Start, work: Any, budget: Budget) -> float:
     """The mean true reward of what the run makes."""
-    found = aligning.true_reward(aligning.learnt(work, budget.talk), start.loaded.codec, start.world)
-    return sum(found) / len(found)
+    return mean(aligning.true_reward(learning.learnt(work, budget.talk), start.loaded.codec, start.world))
 
 
 def right(start: aligning.Start, work: Any, budget: Budget) -> float:
     """The share of sums that what the run makes gets right."""
-    model = aligning.learnt(work, budget.talk)
+    model = learning.learnt(work, budget.talk)
     some = start.world.questions("sums", aligning.ASKED, draw=2, split="test")
     said = aligning.draws(model, start.loaded.codec, some, 2, start.seed)
     flat = [start.world.check(q, answer) == "right" for q, answers in zip(some, said) for answer in answers]

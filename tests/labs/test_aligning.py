@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jielong.labs import ai_feedback, aligning, overoptimisation, stages, variety_calibration, wrong_labels
+from jielong.labs import ai_feedback, aligning, learning, overoptimisation, stages, variety_calibration, wrong_labels
 from jielong.labs.lab import Budget
 from jielong.labs.verdict import verdict
 from jielong.nets import checkpoint
@@ -118,8 +118,8 @@ def test_a_model_is_no_nat_from_itself_and_some_from_another(small: None, folder
     base = checkpoint.load(stages.base(Budget(out=folder), 0, aligning.PEOPLE, aligning.READ))
     some = aligning.questions(WORLD)
     said = aligning.draws(loaded.model, loaded.codec, some, 1, 0)
-    assert aligning.kl(loaded.model, loaded.model, loaded.codec, some, said) == 0
-    assert aligning.kl(loaded.model, base.model, loaded.codec, some, said) > 0.1
+    assert learning.kl(loaded.model, loaded.model, loaded.codec, some, said) == 0
+    assert learning.kl(loaded.model, base.model, loaded.codec, some, said) > 0.1
 
 
 def test_the_least_of_several_judges_counts_from_their_own_means() -> None:

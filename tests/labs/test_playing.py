@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jielong.labs import aligning, playing
+from jielong.labs import learning, playing
 from jielong.train.preferences.rollout_plan import Drawing
 
 GAMES = ["0:", "1:", "2:", "3:"]
@@ -31,7 +31,7 @@ def test_imitation_and_outcomes_teach_a_move(monkeypatch: pytest.MonkeyPatch) ->
     codec = playing.codec_of(["0", "1", "2", "3", ":", "left", "right"])
     said = [(game, "left" if i < 3 else "right") for game in GAMES for i in range(4)]
     work = playing.imitating(playing.fresh(codec, 1), codec, said, 8_000, 1)
-    start = aligning.learnt(work, quiet)
+    start = learning.learnt(work, quiet)
     assert playing.law(start, codec, GAMES, ["left", "right"]) == pytest.approx(
         torch.tensor([[0.75, 0.25]] * 4).numpy(), abs=0.15
     )
@@ -44,5 +44,5 @@ def test_imitation_and_outcomes_teach_a_move(monkeypatch: pytest.MonkeyPatch) ->
     drawing = Drawing(prompts=4, group=8, length=1, epochs=1, minibatches=1, unfinished=0.0)
     made = playing.rewarded(start, codec, GAMES, lambda _: won, drawing, 640, 1, 0.5)
     assert made.settings.steps == 20 and made.model is not start
-    after = playing.law(aligning.learnt(made, quiet), codec, GAMES, ["left", "right"])
+    after = playing.law(learning.learnt(made, quiet), codec, GAMES, ["left", "right"])
     assert len(asked) == 640 and set(asked) == set(GAMES) and after[:, 1].min() > 0.6

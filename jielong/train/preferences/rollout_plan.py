@@ -47,6 +47,15 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Grouped(Drawing):
+    """As GRPO has it: larger groups, each learnt from once."""
+
+    group: int = 8
+    epochs: int = 1
+    minibatches: int = 1
+
+
+@dataclass(frozen=True)
 class PpoPlan:
     """`beta`: what a nat of KL costs at first; `target`: nats an answer that it is then steered to, over about
     `horizon` answers (0: beta stays). `stop`: nats a token from which the rest of a rollout's steps is left out (0:
