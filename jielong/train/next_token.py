@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from jielong.data.pack import Batch, Packer
-from jielong.nets import ops
 from jielong.nets.adapters.attach import prefixed
+from jielong.nets.losses import next_token_loss
 from jielong.nets.transformer import Transformer
 from jielong.train.compiled import plainly
 from jielong.train.objective import Loss, Phase
@@ -90,7 +90,7 @@ def nats(model: Transformer, batch: Batch, dtype: torch.dtype) -> tuple[Tensor, 
     hidden = stream(model, batch, dtype, at)
     targets = torch.from_numpy(batch.targets).to(model.device).flatten()
     targets = targets if at is None else targets[at]
-    total, losses = ops.next_token_loss(
+    total, losses = next_token_loss(
         hidden.flatten(0, 1), model.head_weight, targets, model.head_bias, model.config.softcap
     )
     return total, float(batch.trained), losses

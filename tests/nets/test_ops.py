@@ -12,6 +12,7 @@ from torch import Tensor
 from jielong.nets import ops, rope
 from jielong.nets.block import causal_bias
 from jielong.nets.config import Rope
+from jielong.nets.losses import next_token_loss
 
 
 def rand(*shape: int, seed: int = 0) -> Tensor:
@@ -101,7 +102,7 @@ def test_next_token_loss(softcap: float | None, bias: bool) -> None:
     weight = rand(11, 4, seed=1).detach().float().requires_grad_()
     offset = rand(11, seed=2).detach().float().requires_grad_() if bias else None
     targets = torch.tensor([0, 3, -100, 10, 5, -100, 2])
-    total, losses = ops.next_token_loss(hidden, weight, targets, offset, softcap, slice_=2)
+    total, losses = next_token_loss(hidden, weight, targets, offset, softcap, slice_=2)
     logits = hidden @ weight.T + (offset if offset is not None else 0)
     logits = logits if softcap is None else softcap * torch.tanh(logits / softcap)
     plain = F.cross_entropy(logits, targets, reduction="sum")
@@ -113,14 +114,14 @@ def test_next_token_loss(softcap: float | None, bias: bool) -> None:
 def test_next_token_loss_of_extreme_logits_is_finite() -> None:
     hidden = torch.tensor([[1000.0], [-1000.0]], requires_grad=True)
     weight = torch.tensor([[1.0], [-1.0]], requires_grad=True)
-    total, losses = ops.next_token_loss(hidden, weight, torch.tensor([0, 0]))
+    total, losses = next_token_loss(hidden, weight, torch.tensor([0, 0]))
     assert losses.tolist() == [0.0, 2000.0]
     total.backward()
     assert bool(torch.isfinite(hidden.grad).all())
 
 
 def test_next_token_loss_without_targets_is_zero() -> None:
-    total, losses = ops.next_token_loss(torch.ones(2, 3), torch.ones(5, 3), torch.tensor([-100, -100]))
+    total, losses = next_token_loss(torch.ones(2, 3), torch.ones(5, 3), torch.tensor([-100, -100]))
     assert float(total) == 0 and len(losses) == 0
 
 

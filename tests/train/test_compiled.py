@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from jielong.nets import ops
 from jielong.nets.config import shape
+from jielong.nets.losses import next_token_loss
 from jielong.nets.transformer import Transformer
 from jielong.train import compiled
 from jielong.train.settings import Settings
@@ -44,7 +44,7 @@ def test_compiled_blocks_compute_the_same() -> None:
                 block.feed.down.normal_(0, 0.2, generator=torch.Generator().manual_seed(2))
         with compiled.compiled(model, wanted):
             hidden = model.hidden(ids, documents=documents).flatten(0, 1)
-            ops.next_token_loss(hidden, model.head_weight, ids.flatten())[0].backward()
+            next_token_loss(hidden, model.head_weight, ids.flatten())[0].backward()
             with compiled.plainly(model), torch.no_grad():
                 model(ids[:, :7])  # another shape, not compiled for
         found.append([p.grad for p in model.parameters()])

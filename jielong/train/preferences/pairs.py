@@ -23,6 +23,7 @@ from jielong.nets import ops
 from jielong.nets.adapters.attach import off
 from jielong.nets.adapters.prefix import STAYS
 from jielong.nets.config import TransformerConfig
+from jielong.nets.losses import chosen_log_probs
 from jielong.nets.transformer import Transformer
 from jielong.train.compiled import plainly
 from jielong.train.next_token import stream
@@ -175,7 +176,7 @@ def by_token(
     at = torch.from_numpy(laid.at).to(device)
     hidden = stream(model, laid.batch, dtype, at)[0]
     targets = torch.from_numpy(laid.targets).to(device)
-    return ops.chosen_log_probs(
+    return chosen_log_probs(
         hidden, model.head_weight, targets, model.head_bias, model.config.softcap, temperature
     )
 

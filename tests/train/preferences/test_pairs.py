@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from jielong.nets import ops
+from jielong.nets import losses
 from jielong.nets.adapters import attach as on
 from jielong.nets.adapters.config import Prefix
 from jielong.nets.config import Layer, Rope
@@ -90,7 +90,7 @@ def test_chosen_log_probs_beside_autograd(
     cap: float | None, temperature: float, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In float64, with a head and a bias that are trained and with a frozen one; slopes kept, or made again."""
-    monkeypatch.setattr(ops, "KEPT_SLOPES", 1 << 25 if kept else 0)
+    monkeypatch.setattr(losses, "KEPT_SLOPES", 1 << 25 if kept else 0)
     generator = torch.Generator().manual_seed(0)
     hidden, weight, bias, slope = (
         torch.randn(size, dtype=torch.float64, generator=generator) for size in ((7, 4), (11, 4), (11,), (7,))
@@ -101,17 +101,17 @@ def test_chosen_log_probs_beside_autograd(
     z = z if cap is None else cap * torch.tanh(z / cap)
     laws = (z / temperature).log_softmax(-1)
     wanted = laws.gather(1, targets[:, None]).squeeze(1)
-    found, entropy = ops.chosen_log_probs(given[0], given[1], targets, given[2], cap, temperature, slice_=3)
+    found, entropy = losses.chosen_log_probs(given[0], given[1], targets, given[2], cap, temperature, slice_=3)
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(entropy, -(laws.exp() * laws).sum(-1))
     assert not entropy.requires_grad
     for one, two in zip(*(torch.autograd.grad((x * slope).sum(), given) for x in (found, wanted)), strict=True):
         torch.testing.assert_close(one, two)
-    frozen, _ = ops.chosen_log_probs(given[0], given[1].detach(), targets, given[2].detach(), cap, temperature, 3)
-    again, _ = ops.chosen_log_probs(given[0], given[1], targets, given[2], cap, temperature, 3)
+    frozen, _ = losses.chosen_log_probs(given[0], given[1].detach(), targets, given[2].detach(), cap, temperature, 3)
+    again, _ = losses.chosen_log_probs(given[0], given[1], targets, given[2], cap, temperature, 3)
     torch.testing.assert_close(*(torch.autograd.grad((x * slope).sum(), given[0])[0] for x in (frozen, again)))
     with torch.no_grad():
-        assert not ops.chosen_log_probs(*given[:2], targets)[0].requires_grad
+        assert not losses.chosen_log_probs(*given[:2], targets)[0].requires_grad
 
 
 def test_a_hotter_law_of_a_model() -> None:
