@@ -122,6 +122,11 @@ def test_a_model_is_no_nat_from_itself_and_some_from_another(small: None, folder
     assert learning.kl(loaded.model, base.model, loaded.codec, some, said) > 0.1
 
 
+def test_some_are_taken_evenly() -> None:
+    assert aligning.evenly("abcdefgh", 4) == ["a", "c", "e", "g"] and aligning.evenly("abcde", 2) == ["a", "c"]
+    assert aligning.evenly("abc", 3) == ["a", "b", "c"]
+
+
 def test_the_least_of_several_judges_counts_from_their_own_means() -> None:
     def first(prompts: Any, said: Any, **_: Any) -> list[float]:
         return [float(len(text)) for text in said]

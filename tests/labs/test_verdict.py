@@ -6,7 +6,7 @@ import pytest
 
 from jielong.base.errors import UserError
 from jielong.base.result import Interval, Result, Row
-from jielong.labs.verdict import check, headline, judge, over_seeds, verdict
+from jielong.labs.verdict import check, context, headline, judge, over_seeds, verdict
 from jielong.views.verdicts import CONTROL_FAILED, CONTROL_OK, HELD, NOT_HELD, NOT_RUN, ONE_SEED, PART
 
 
@@ -43,6 +43,13 @@ def test_values_over_seeds_are_judged_by_students_interval() -> None:
     assert made.interval is not None and made.interval.low == pytest.approx(0.3 - 0.1 * 12.7062, rel=1e-5)
     assert made.verdict == NOT_HELD  # two seeds say little
     assert over_seeds("lead", [0.2, 0.21, 0.2, 0.19], "above", 0.0, "none", 400).verdict == HELD
+
+
+def test_context_is_a_mean_without_a_verdict_and_of_one_seed_without_an_interval() -> None:
+    made = context("share", [0.2, 0.4], 40, "share", "a way", "of two")
+    assert made.interval == over_seeds("lead", [0.2, 0.4], "above", 0.0, "none").interval and not made.verdict
+    assert made == Row("share", (0.2 + 0.4) / 2, made.interval, 40, unit="share", group="a way", note="of two")
+    assert context("share", [0.2], 20) == Row("share", 0.2, None, 20)
     slight = [0.01, 0.012, 0.011]
     assert over_seeds("cost", slight, "below", 0.0, "none").verdict == NOT_HELD
     assert over_seeds("cost", slight, "below", 0.0, "none", margin=-0.02).verdict == HELD
