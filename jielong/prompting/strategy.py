@@ -12,7 +12,10 @@ concurrency, and the first three of `vote(s, n=5)` are those of `vote(s, n=3)`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,7 @@ from jielong.lm.sync import run
 if TYPE_CHECKING:
     import numpy as np
 
+PATH: ContextVar[tuple[object, ...]] = ContextVar("path", default=())  # the branch of the call that is being made
 Reader = Callable[[str], "str | None"]  # a reply -> the answer in it in one normal form; None where there is none
 
 
@@ -86,6 +90,11 @@ def solve(strategy: Strategy, lm: LM, problem: Problem) -> Answer:
     return run(solved())
 
 
+def tongue(text: str) -> str:
+    """In which of the two languages a question is asked, so that the words around it are too: "zh" or "en"."""
+    return "zh" if re.search(r"[\u3400-\u9fff]", text) else "en"
+
+
 def user(text: str, *before: Message) -> list[Message]:
     """A chat that ends with the user saying `text`, after `before`."""
     return [*before, {"role": "user", "content": text}]
@@ -117,29 +126,49 @@ def branch(lm: LM, place: object, **defaults: Any) -> Branch:
     return Branch(lm, (place,), defaults)
 
 
+def having(lm: LM, **defaults: Any) -> Branch:
+    """The model with settings of sampling for calls that do not say them; its draws stay where they are."""
+    if isinstance(lm, Branch):
+        return Branch(lm.lm, lm.path, {**lm.defaults, **defaults})
+    return Branch(lm, (), defaults)
+
+
 class Branch(LM):
     """See `branch`. Draw i of a branch is the model's draw (a number that stands for the path) + i."""
 
     def __init__(self, lm: LM, path: Sequence[object], defaults: Mapping[str, Any]) -> None:
         self.lm, self.path, self.defaults = lm, tuple(path), dict(defaults)
         self.name, self.capabilities = lm.name, lm.capabilities
-        self.first = int(key_of("branch", *self.path)[:10], 16) << 20  # room for a million draws, within 60 bits
+        # room for a million draws, within 60 bits; without a path the model's own draws, with settings
+        self.first = int(key_of("branch", *self.path)[:10], 16) << 20 if self.path else 0
 
     @property
     def usage(self) -> Usage:
         return self.lm.usage
 
     async def asample(self, prompt: Prompt, n: int = 1, start: int = 0, **sampling: Any) -> list[Draw]:
-        return await self.lm.asample(prompt, n, self.first + start, **{**self.defaults, **sampling})
+        with self._here():
+            return await self.lm.asample(prompt, n, self.first + start, **{**self.defaults, **sampling})
 
     def astream(self, prompt: Prompt, start: int = 0, **sampling: Any) -> AsyncIterator[str]:
         return self.lm.astream(prompt, self.first + start, **{**self.defaults, **sampling})
 
     async def ascore(self, prompt: Prompt, continuations: Sequence[str]) -> list[Score]:
-        return await self.lm.ascore(prompt, continuations)
+        with self._here():
+            return await self.lm.ascore(prompt, continuations)
 
     async def aembed(self, texts: Sequence[str]) -> np.ndarray:
-        return await self.lm.aembed(texts)
+        with self._here():
+            return await self.lm.aembed(texts)
+
+    @contextmanager
+    def _here(self) -> Iterator[None]:
+        """Say to whoever writes down the call on which branch it is made."""
+        before = PATH.set(self.path)
+        try:
+            yield
+        finally:
+            PATH.reset(before)
 
     def fork(self, prefix: Prompt) -> LM:
         return Branch(self.lm.fork(prefix), self.path, self.defaults)
