@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from jielong.base.files import read_jsonl
+from jielong.cli.main import main
 from jielong.nets import checkpoint
 from jielong.train.loop import METRICS
 
@@ -44,6 +45,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return found
 
 
+def here(*arguments: str) -> None:
+    """The same in this process, which has all it needs imported."""
+    assert main(list(arguments[2:])) == 0
+
+
 def lines(out: str) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if k != "clock"} for line in read_jsonl(Path(out) / METRICS)]
 
@@ -58,16 +64,17 @@ def alike(one: str, two: str) -> None:
             assert a[name] == pytest.approx(b[name], rel=near), (a["step"], name)
 
 
-def test_two_processes_of_the_command_are_one(text: Path) -> None:
+def test_two_processes_of_the_command_are_one(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the micro-batches each; what is said and written is said and written once."""
-    run(*words("runs/one", 8, "-q"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    here(*words("runs/one", 8, "-q"))
     found = run(*PROCESSES, *words("runs/two", 8, "--json", "-v"))
     assert json.loads(found.stdout)["metrics"]["loss"] > 0 and found.stdout.count('"metrics"') == 1
     alike("runs/one", "runs/two")
     one, two = (checkpoint.load(out) for out in ("runs/one", "runs/two"))
     for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True):
         assert float((a - b).detach().norm() / b.detach().norm()) < 0.02
-    run(*words("runs/other", 8, "-q", "--seed", "1"))  # the control: another order of the data is not so near
+    here(*words("runs/other", 8, "-q", "--seed", "1"))  # the control: another order of the data is not so near
     with pytest.raises(AssertionError):
         alike("runs/one", "runs/other")
     shown = subprocess.run(

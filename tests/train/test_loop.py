@@ -19,6 +19,7 @@ import torch
 from jielong.base.errors import UserError, WorkFailed
 from jielong.base.files import read_jsonl
 from jielong.base.talk import Talk
+from jielong.cli.main import main
 from jielong.data.pack import Batch, Packer
 from jielong.nets import checkpoint
 from jielong.train import loop, run
@@ -260,7 +261,7 @@ import sys
 from pathlib import Path
 import torch
 from jielong.train import loop, processes
-from tests.train.test_loop import trained
+from tests.train.test_loop import total, trained
 from tests.train.conftest import TEXTS, make_work
 from jielong.units import bpe
 torch.set_num_threads(1)
@@ -268,68 +269,41 @@ folder = Path(sys.argv[1])
 with processes.group():
     losses, work = trained(make_work(bpe.train(TEXTS, 280, at_most=True)), folder, 2, 4)
     if processes.rank() == 0:
-        total = sum(float(p.detach().double().abs().sum()) for p in work.model.parameters())
-        (folder / "sum").write_text(repr(total))
+        (folder / "sum").write_text(repr(total(work)))
 """
 
 
-def test_two_processes_are_one(tmp_path: Path) -> None:
+def total(work: Work) -> float:
+    return sum(float(p.detach().double().abs().sum()) for p in work.model.parameters())
+
+
+def test_two_processes_are_one(codec, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """This process, and two others."""
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
-    for name, launch in (
-        ("one", [sys.executable]),
-        (
-            "two",
-            [
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--nproc-per-node=2",
-                "--master-port=0",
-                "--rdzv-backend=c10d",
-                "--rdzv-endpoint=localhost:0",
-            ],
-        ),
-    ):
+    for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        env = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-        subprocess.run([*launch, str(script), str(tmp_path / name)], check=True, env=env, capture_output=True)
-    one, two = (metrics(tmp_path / name) for name in ("one", "two"))
-    assert [x["loss"] for x in one] == pytest.approx([x["loss"] for x in two], abs=2e-5)
-    sums = [float((tmp_path / name / "sum").read_text()) for name in ("one", "two")]
-    assert sums[0] == pytest.approx(sums[1], rel=1e-5)
+    env = {**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d",
+              "--rdzv-endpoint=localhost:0"]  # fmt: skip
+    words = [sys.executable, *launch, str(script), str(tmp_path / "two")]
+    subprocess.run(words, check=True, env=env, capture_output=True)
+    losses, work = trained(make_work(codec), tmp_path / "one", 2, 4)
+    assert losses == pytest.approx([x["loss"] for x in metrics(tmp_path / "two")], abs=2e-5)
+    assert total(work) == pytest.approx(float((tmp_path / "two/sum").read_text()), rel=1e-5)
 
 
-def test_kill_minus_nine_at_any_moment(tmp_path: Path) -> None:
+def test_kill_minus_nine_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command itself: killed three times, resumed three times, the same lines as a run left alone."""
     text = tmp_path / "text.txt"
     text.write_text("\n\n".join(f"{a} and {b} make {a + b}." for a in range(20) for b in range(20)))
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = [
-        sys.executable,
-        "-m",
-        "jielong",
-        "train",
-        "lm",
-        str(text),
-        "--split-on",
-        "blank",
-        "--steps",
-        "60",
-        "--batch",
-        "2",
-        "--context",
-        "32",
-        "--width",
-        "32",
-        "--save-every",
-        "0.01",
-        "-q",
-    ]
-    subprocess.run([*words, "--out", str(tmp_path / "whole")], check=True, env=env, capture_output=True)
-    cut = [*words, "--out", str(tmp_path / "cut")]
+    words = ["train", "lm", str(text), "--split-on", "blank", "--steps", "60", "--batch", "2", "--context", "32",
+             "--width", "32", "--save-every", "0.01", "-q", "--out"]  # fmt: skip
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert main([*words, str(tmp_path / "whole")]) == 0  # here; the others are to be killed
+    cut = [sys.executable, "-m", "jielong", *words, str(tmp_path / "cut")]
     for attempt in range(4):
-        process = subprocess.Popen([*cut, *(["--resume"] if attempt else [])], env=env, stderr=subprocess.PIPE)
+        process = subprocess.Popen([*cut, *(["--resume"] if attempt else [])], stderr=subprocess.PIPE)
         deadline = time.monotonic() + 120
         while attempt < 3 and process.poll() is None and time.monotonic() < deadline:
             lines = (
