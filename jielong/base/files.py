@@ -175,7 +175,8 @@ def run_dir(root: str | Path, name: str, overwrite: bool = False) -> Path:
             doomed = path.rename(_temporary(path))
         shutil.rmtree(doomed, ignore_errors=True)
     if os.path.exists(path) and not (os.path.isdir(path) and not any(path.iterdir())):
-        raise UserError(f"{path} exists; choose another name with --out, or replace it with --overwrite")
+        replaced = ", or replace it with --overwrite" if os.path.isdir(path) else ": it is a file"
+        raise UserError(f"{path} exists; choose another name with --out{replaced}")
     with _telling(path):
         path.mkdir(parents=True, exist_ok=True)
         with open(path / RUN_MARK, "x", encoding="utf-8") as file:  # "x": of two racing runs one is told

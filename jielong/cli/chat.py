@@ -88,7 +88,8 @@ def chat(
         except UserError as error:
             talk.error(str(error))
     talk.document({"model": session.lm.name, "messages": session.messages, "usage": session.lm.usage})
-    talk.next_command(f"jielong generate --chat --model {model} TEXT")
+    beside = f" --adapter {adapter}" if adapter else ""
+    talk.next_command(f"jielong generate --chat --model {model}{beside} TEXT")
 
 
 def turn(session: Session, line: str) -> None:

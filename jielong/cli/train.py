@@ -31,7 +31,7 @@ class Budget:
     """How long to train: one of the three."""
 
     minutes: float | None = None
-    "Choose shape and tokens for about so many minutes of a two-core machine (default 5)."
+    "Choose shape and tokens for so many minutes of two cores (default 5; draft 2; preferences, prompts: once through)."
     steps: int | None = None
     "Train so many steps."
     tokens: int | None = None

@@ -43,7 +43,9 @@ class Examples(Rows):
     matrix_rate: float | None = None
     "Muon's learning rate (default 0.0005)."
     other_rate: float | None = None
-    "AdamW's learning rate, for embeddings and norms (default 0.0002)."
+    "AdamW's learning rate, for embeddings and norms (default 0.0002; of an adapter 0.003, less where models are wide)."
+    compile: bool | None = None
+    "Compile the blocks (default: not; rows are as wide as their answers)."
     validation: float = 0.05
     "Share of the prompts kept apart."
 

@@ -91,6 +91,8 @@ class Passes(Rows):
     "Muon's learning rate (default 0.0005)."
     other_rate: float | None = None
     "AdamW's learning rate, for embeddings and norms (default 0.0002; of an adapter 0.001)."
+    compile: bool | None = None
+    "Compile the blocks (default: not; rows are as wide as their answers)."
     validation: float = 0.05
     "Share of the prompts kept apart."
 

@@ -33,7 +33,7 @@ class Place:
     """Where the run stands."""
 
     out: Path | None = None
-    "The run's folder (default runs/lm or runs/sft)."
+    "The run's folder (default runs/ and the verb: runs/lm, runs/dpo)."
     overwrite: Annotated[bool, Parameter(negative=())] = False
     "Replace an earlier run of that name."
     resume: Annotated[bool, Parameter(negative=())] = False

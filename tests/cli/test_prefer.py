@@ -197,6 +197,10 @@ def test_a_judge_behind_an_address_rewards_rollouts(
         words = ["train", "grpo", made / "prompts.jsonl", "--model", made / "sft", "--judge", f"{url}#m", *few]
         code, _, err = run(capsys, *words, "--overwrite")
         assert code != 0 and "judge" in err and len(err.strip().splitlines()) == 1, err
+    with fake(lambda path, body: (400, {"error": {"message": "out of order"}})) as (url, _):
+        words = [*words[: -len(few) - 1], f"{url}#m", "--reward", f"{made / 'reward.py'}:shorter", *few]
+        code, _, err = run(capsys, *words, "--overwrite")
+        assert code == 1 and "has not answered once" in err and "out of order" in err, err
 
 
 def test_a_server_answers_and_judges(made: Path, in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,9 +80,20 @@ def test_what_is_left_out_is_said_and_the_next_command_is_last(
     assert (out + err).strip().splitlines()[-1].endswith("jielong chat runs/dpo")
 
 
+def test_long_prompts_are_said_without_a_line_of_nothing(
+    tuned: Path, pairs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = {"prompt": "so " * 2000, "chosen": "y", "rejected": "n"}
+    pairs.write_text(pairs.read_text() + "\n" + json.dumps(long))
+    code, _, err = run(capsys, "train", "dpo", pairs, "--model", tuned, "--steps", 1, "--batch", 2)
+    assert code == 0 and "1 of 37 examples are left out: a prompt that fills --context" in err, err
+    assert "this model takes 512 at most" in err and "lose their end" not in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--out", "pairs.jsonl", "--overwrite"], "pairs.jsonl exists; choose another name with --out: it is a file"),
         (["--beta", "0"], "--beta must be above 0"),
         (["--flipped", "0.2"], "cdpo and robust"),
         (["--gamma", "1", "--loss", "hinge"], "simpo"),
@@ -143,7 +154,7 @@ def test_kto_needs_both_kinds_of_label(tuned: Path, in_tmp: Path, capsys: pytest
     lines = [{"prompt": f"{a}?", "completion": "yes", "label": True} for a in range(12)]
     path.write_text("\n".join(map(json.dumps, lines)))
     code, _, err = run(capsys, "train", "kto", path, "--model", tuned, *FEW)
-    assert code == 2 and "all 1" in err and "labelled true" in err
+    assert code == 2 and "all 1" in err and "labelled true" in err and "add some" in err
     lines += [{"prompt": f"{a}!", "completion": "no", "label": False} for a in range(4)]
     path.write_text("\n".join(map(json.dumps, lines)))
     code, out, err = run(capsys, "train", "kto", path, "--model", tuned, "--batch", 1, "--steps", 3, "--validation", 0)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from jielong.base.errors import UserError
+from jielong.base.errors import UserError, WorkFailed
 from jielong.lm.protocol import gather
 from jielong.lm.sync import run
 from jielong.train.preferences.asked import Asked
@@ -126,27 +126,40 @@ class JudgeReward:
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[str], **columns: Sequence[Any]
     ) -> Sequence[float | None]:
-        """One number an answer; an empty answer is not judged."""
+        """One number an answer; an empty answer is not judged. WorkFailed where the judge answers nothing at all."""
         groups: dict[str, list[int]] = {}
         for number, prompt in enumerate(prompts):
             groups.setdefault(repr(prompt), []).append(number)
         gate = asyncio.Semaphore(self.at_once)
 
-        async def points(numbers: Sequence[int]) -> dict[str, float | None]:
+        async def points(numbers: Sequence[int]) -> tuple[dict[str, float | None], Judged | None]:
             first = numbers[0]
             asked = Asked(prompts[first], {name: values[first] for name, values in columns.items()})
             answers = distinct([completions[number] for number in numbers])
+            if not answers:
+                return {}, None
             async with gate:
-                return dict(zip(answers, (await self.judge.ajudge(asked, answers)).points)) if answers else {}
+                judged = await self.judge.ajudge(asked, answers)
+            return dict(zip(answers, judged.points)), judged
 
-        async def every() -> list[dict[str, float | None]]:
+        async def every() -> list[tuple[dict[str, float | None], Judged | None]]:
             return await gather(*map(points, groups.values()))
 
         found: list[float | None] = [None] * len(completions)
-        for numbers, known in zip(groups.values(), run(every())):
+        told = run(every())
+        _heard(self.name, [judged for _, judged in told if judged is not None])
+        for numbers, (known, _) in zip(groups.values(), told):
             for number in numbers:
                 found[number] = known.get(completions[number].strip())
         return found
+
+
+def _heard(name: str, every: Sequence[Judged]) -> None:
+    """WorkFailed for a judge that was asked and never answered: its parts of a sum would be missing unnoticed."""
+    if every and all(judged.silent for judged in every):
+        said = [*every[-1].said, *(text for pair in every[-1].pairs for text in pair.said)]
+        why = next((f" ({text})" for text in said if text), "")
+        raise WorkFailed(f"{name} has not answered once{why}; mend it, and begin anew, or go on with --resume")
 
 
 def question_of(asked: Asked) -> Question:

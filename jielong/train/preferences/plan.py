@@ -75,7 +75,8 @@ def balance(weights: Weights, wanted: int, unwanted: int) -> str:
     """UserError where one kind of label is missing; else one line of advice, "" where the weights suit the labels."""
     if not wanted or not unwanted:
         kind, n = "false" if not wanted else "true", wanted + unwanted
-        raise UserError(f"all {n:,} answers are labelled {kind}: KTO learns from wanted and unwanted ones")
+        raise UserError(f"all {n:,} answers are labelled {kind}: KTO learns from wanted and unwanted "
+                        "ones: add some of the others, or pairs")
     share = weights.desirable * wanted / (weights.undesirable * unwanted)
     if BALANCE[0] <= share <= BALANCE[1] + 1e-9:
         return ""

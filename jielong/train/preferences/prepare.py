@@ -40,8 +40,8 @@ class Left:
                  for why, ids in self.out.items()]  # fmt: skip
         if self.longest > context:
             limit = f" (this model takes {most} at most)" if self.longest > most else ""
-            found.append(f"{self.shortened:,} answers lose their end beyond --context {context}; "
-                         f"--context {self.longest} would hold all{limit}")  # fmt: skip
+            lost = f"{self.shortened:,} answers lose their end beyond --context {context}; " if self.shortened else ""
+            found.append(f"{lost}--context {self.longest} would hold all{limit}")
         return found
 
     def note(self, why: str, example: Example) -> None:
