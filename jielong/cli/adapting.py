@@ -22,9 +22,11 @@ class Adapting:
     """Few parameters beside --model, which stays as it is."""
 
     adapter: Kind | None = None
-    """Train an adapter instead of the model. lora: its matrices change by products of two thin ones; ia3: what they
-    give or read is scaled; bottleneck: narrow feed-forwards are put between; prefix: keys and values before
-    every text; bitfit: biases alone; prompt: embeddings before every text."""
+    (
+        "Train an adapter instead of the model. lora: its matrices change by products of two thin ones; ia3: what they "
+        "give or read is scaled; bottleneck: narrow feed-forwards are put between; prefix: keys and values before "
+        "every text; bitfit: biases alone; prompt: embeddings before every text."
+    )
     rank: int = 8
     "lora: how thin."
     alpha: float = 16.0
@@ -46,8 +48,10 @@ class Adapting:
     words: str = ""
     "prompt: the text that it begins as (default: tokens drawn)."
     targets: str = ""
-    """lora, ia3: modules to change, as the model's family calls them: q_proj,v_proj (default: of lora all; of ia3 keys,
-    values, and what the feed-forward's second matrix reads)."""
+    (
+        "lora, ia3: modules to change, as the model's family calls them: q_proj,v_proj (default: of lora all; of ia3 "
+        "keys, values, and what the feed-forward's second matrix reads)."
+    )
 
     def config(self) -> Config | None:
         """What the flags say; None without --adapter. UserError for flags that are another's."""

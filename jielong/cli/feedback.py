@@ -23,9 +23,11 @@ class Judging:
     """Who says which answer is better."""
 
     judge: str = ""
-    """self (the model itself), a model's folder, URL#MODEL of a server that speaks OpenAI's API, a reward model's
-    folder (perhaps with :HEAD), FILE.py:FUNCTION, or for questions of the world: world, world:reward (its true
-    reward)."""
+    (
+        "self (the model itself), a model's folder, URL#MODEL of a server that speaks OpenAI's API, a reward model's "
+        "folder (perhaps with :HEAD), FILE.py:FUNCTION, or for questions of the world: world, world:reward (its true "
+        "reward)."
+    )
     judge_by: Literal["pairs", "points"] = "pairs"
     "A language model compares every two answers, in both orders, or gives each its points from 0 to 5."
     judge_way: Literal["words", "law"] = "words"

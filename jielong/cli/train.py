@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jielong.train.prepare import Prepared
 
 NO_SETTINGS = Settings(steps=1)
+GENTLE = 1 / 40  # of the usual rates, to align a model: what was learnt before is to stay
 ADAPTER_RATE = 0.01  # AdamW's, for an adapter: `adapting.slower`
 
 

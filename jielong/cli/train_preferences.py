@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from jielong.cli.adapting import ADAPTING, Adapting, put_on, slower
 from jielong.cli.common import Common
-from jielong.cli.train import NO_SETTINGS, Budget, Rows, fits, load, made_settings
+from jielong.cli.train import GENTLE, NO_SETTINGS, Budget, Rows, fits, load, made_settings
 from jielong.cli.train_run import Place, talk_of, train
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from jielong.train.settings import Settings
 
 Pairwise = Literal["sigmoid", "cdpo", "robust", "hinge", "ipo", "simpo", "orpo"]
-GENTLE = 1 / 40  # of the usual rates: what was learnt before is to stay
 ADAPTED = 0.003  # AdamW's rate, of an adapter: `adapting.slower`
 BUDGET = Budget()
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from jielong.cli.adapting import ADAPTING, Adapting, put_on
 from jielong.cli.common import Common
-from jielong.cli.train import NO_SETTINGS, Budget, Rows, load, made_settings
+from jielong.cli.train import GENTLE, NO_SETTINGS, Budget, Rows, load, made_settings
 from jielong.cli.train_run import Place, talk_of, train
 from jielong.train.preferences.rollout_plan import Aggregate, Baseline, Drawing, Grouped, GrpoPlan, PpoPlan, Ratio
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from jielong.train.preferences.rollouts import Prompts
     from jielong.train.settings import Settings
 
-GENTLE = 1 / 40  # of the usual rates, as in `train dpo`
 ADAPTED = 0.001  # AdamW's rate, of an adapter
 BUDGET = Budget()
 

@@ -198,6 +198,8 @@ def resolve(path: str | Path) -> Path:
             return inside[-1]
     if not path.exists():
         raise UserError(f"{path} is not there; name a checkpoint folder or a run (jielong demo makes runs/demo)")
+    if any(file for inside in ("", "checkpoints/*/") for file in path.glob(f"{inside}adapter_model.safetensors")):
+        raise UserError(f"{path} holds an adapter and no model: name the model that it was trained on")
     raise UserError(f"{path} holds no checkpoint: no config.json in it, nor in its checkpoints/")
 
 

@@ -117,6 +117,8 @@ def test_of_chats_and_resumed(folder: Path, chats: Path, capsys: Any, monkeypatc
 
 def test_another_base_is_refused(folder: Path, text: Path, in_tmp: Path, capsys: Any) -> None:
     assert run(capsys, "train", "lm", text, "--model", folder, "--adapter", "lora", *TINY, "--out", "runs/a")[0] == 0
+    code, _, err = run(capsys, "train", "lm", text, "--model", "runs/a", *TINY, "--out", "runs/b")
+    assert code == 2 and "runs/a holds an adapter and no model" in err
     loaded = checkpoint.load(folder)
     with torch.no_grad():
         loaded.model.blocks[0].feed.down.add_(0.01)

@@ -54,7 +54,7 @@ class Prompt:
     @property
     def shown(self) -> Any:
         """As rewards see it: a text where the data holds a text, else messages."""
-        return self.asked.question if self.asked.as_text or isinstance(self.asked.prompt, str) else self.asked.prompt
+        return self.asked.shown
 
 
 @dataclass(frozen=True, eq=False)
