@@ -175,7 +175,7 @@ def contestants(scene: Scene, task: str, compiled: bool) -> Iterator[Contestant]
         if task == "lora":
             yield from (our_sft(scene, dtype, RANK, each) for each in ((False, True) if compiled else (False,)))
     ways = [(autocast, eager, False) for autocast in (False, True)[: len(dtypes)] for eager in (False, True)]
-    ways += [(autocast, False, True) for autocast in (False, True)[: len(dtypes)] if compiled]
+    ways += [(autocast, eager, True) for autocast, eager, _ in ways if autocast or not fast] if compiled else []
     for way in ways:
         yield from _theirs(scene, task, Setting(*way, rank=RANK if task == "lora" else 0))
 

@@ -223,19 +223,28 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float
 
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+    def forward(ctx: Any, both: Tensor) -> Tensor:
+        gate, up = both.chunk(2, -1)
         active = F.silu(gate)
-        ctx.save_for_backward(gate, up, active)
+        ctx.save_for_backward(both, active)
         return active * up
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        gate, up, active = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(grad * up, gate), grad * active
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        both, active = ctx.saved_tensors
+        gate, up = both.chunk(2, -1)
+        found = torch.empty_like(both)  # both halves are written in place: to join them is one more pass
+        of_gate, of_up = found.chunk(2, -1)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=of_gate)
+        torch.mul(grad, active, out=of_up)
+        return found
 
 
 def swiglu(both: Tensor) -> Tensor:
     """silu(gate) * up, where `both` holds gate and up side by side (Shazeer 2020, eq. 6)."""
+    if _written_out(both):
+        found: Tensor = _SwiGLU.apply(both)
+        return found
     gate, up = both.chunk(2, -1)
-    return _SwiGLU.apply(gate, up) if _written_out(both) else F.silu(gate) * up
+    return F.silu(gate) * up

@@ -86,16 +86,18 @@ class LoraSite(nn.Module):
 
     def forward(self, x: Tensor, inner: Callable[[Tensor], Tensor], weight: Tensor, bias: Tensor | None) -> Tensor:
         """x (..., K) -> (..., N)."""
+        shape, x = x.shape[:-1], x.flatten(0, -2)
         y = inner(x)
         read = F.dropout(x, self.config.dropout) if self.training and self.config.dropout else x
         pairs = [low.pair for low in self.parts]
         thin = ops.linear(read, torch.cat([a for a, _ in pairs]) if len(pairs) > 1 else pairs[0][0])
         wide = self._wide([b for _, b in pairs], len(weight)).to(y.dtype)
-        y = torch.addmm(y.flatten(0, -2), thin.flatten(0, -2), wide.t()).view(y.shape)
+        y = y.addmm_(thin, wide.t())  # in place: a copy of y costs as much as the product
         if not self.config.dora:
-            return y
+            return y.unflatten(0, shape)
         factor = self._factor(weight).to(y.dtype)
-        return y * factor if bias is None else (y - bias.to(y.dtype)) * factor + bias.to(y.dtype)
+        y = y * factor if bias is None else (y - bias.to(y.dtype)) * factor + bias.to(y.dtype)
+        return y.unflatten(0, shape)
 
     def _wide(self, bs: list[Tensor], rows: int) -> Tensor:
         """The parts' s B at their rows, side by side in their own columns: (rows, sum of ranks)."""
