@@ -192,6 +192,8 @@ def _theirs(scene: Scene, task: str, how: Setting) -> Iterator[Contestant]:
     for rows in ("packed", "wrapped", "padded"):
         if rows == "packed" and how.eager:
             continue  # as sdpa, and gigabytes of scores
+        if rows == "padded" and how.compiled:
+            continue  # every length is compiled anew: minutes a step
         chats, batch = (grouped, many) if rows == "padded" else (scene.chats, scene.rows)
         tokens = {"packed": batch * scene.chat_tokens * len(chats) / _rows(scene), "wrapped": float(batch * context)}
         step = trl.sft(scene.folder, chats, replace(how, rows=rows), batch, context)
