@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +59,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def code_is_read_once() -> Iterator[None]:
-    """The labs hash the code that each of their parts was made by: hundreds of files, each time from the start. The
-    same text has the same code, so here each is taken apart once."""
-    from jielong.labs import sources
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "code", cache(sources.code))
-        yield
 
 
 @pytest.fixture(scope="session")

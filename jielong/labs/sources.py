@@ -13,6 +13,7 @@ import hashlib
 import io
 import tokenize
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from jielong.base.errors import UserError
@@ -74,7 +75,12 @@ def digest(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ""
-    return hashlib.sha256(code(text, str(path)).encode()).hexdigest()[:16]
+    return _digest(text, str(path))
+
+
+@cache  # every part of every lab asks for hundreds of files; the same text has the same code
+def _digest(text: str, name: str) -> str:
+    return hashlib.sha256(code(text, name).encode()).hexdigest()[:16]
 
 
 def code(text: str, name: str = "source") -> str:
@@ -136,25 +142,37 @@ def _imports(name: str, root: Path) -> list[str]:
     if path is None:
         return []
     parts = name.split(".")
-    package = parts if path.name == "__init__.py" else parts[:-1]
-    found = [".".join(parts[:end]) for end in range(1, len(parts))]
-    for node in ast.walk(_parse(path.read_text(encoding="utf-8"), str(path))):
+    package = tuple(parts if path.name == "__init__.py" else parts[:-1])
+    named, made = _named(path.read_text(encoding="utf-8"), str(path), package)
+    found = [".".join(parts[:end]) for end in range(1, len(parts))] + list(named)
+    for call in made:
+        found += _called(call, root)
+    return [module for module in found if _path(module, root) is not None]
+
+
+@cache
+def _named(text: str, name: str, package: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[ast.Call, ...]]:
+    """What a file's statements import, and its calls that may."""
+    found, calls = [], []
+    for node in ast.walk(_parse(text, name)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
             base = base if node.level else node.module or ""
             found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Call):
-            found += _called(node, root)
-    return [module for module in found if _path(module, root) is not None]
+        elif isinstance(node, ast.Call) and _asks(node):
+            calls.append(node)
+    return tuple(found), tuple(calls)
+
+
+def _asks(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return name == "import_module" and bool(call.args)
 
 
 def _called(call: ast.Call, root: Path) -> list[str]:
     """What `import_module("jielong.a.b")` imports, or may: for f"jielong.a.{x}" every module of that room."""
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    if name != "import_module" or not call.args:
-        return []
     asked = call.args[0]
     if isinstance(asked, ast.Constant) and isinstance(asked.value, str):
         return [asked.value]
