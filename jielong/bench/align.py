@@ -10,7 +10,8 @@ after it, however often a contestant reads it; padding counts nothing. A step's 
 runs at every setting that is anybody's fastest somewhere: float32 and bf16 autocast, torch's fused attention and
 transformers' own, rows packed by best fit, cut from a stream (attention then crosses from chat to chat; ours never
 does), and padded among chats of about one length; ratios are to the best.
-TRL says itself that DPO's padding-free mode is off at present. Rounds are interleaved as in `train.py`.
+TRL says itself that DPO's padding-free mode is off at present. Of many settings each makes one round alone; our best
+two and their best three then go on, round by round by turns as in `train.py`.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from jielong.base import device, noise
+from jielong.base import device
 from jielong.base.errors import UserError
 from jielong.base.result import Interval, Result, Row
 from jielong.base.talk import Talk
 from jielong.bench import trl
+from jielong.bench.examples import Scene, alike, rows_of, staged
 from jielong.bench.huggingface import Rounds
-from jielong.bench.trl import Chat, Pair, Setting
+from jielong.bench.trl import Setting
 from jielong.data.pack import Packer
 from jielong.data.tokens import Tokens
 from jielong.nets import checkpoint
 from jielong.nets.adapters.attach import attach
 from jielong.nets.adapters.config import Lora
-from jielong.nets.config import TransformerConfig, shape
-from jielong.nets.transformer import Transformer
 from jielong.train.compiled import compile_blocks
 from jielong.train.loop import Course, _Driver
 from jielong.train.next_token import NextToken
@@ -48,9 +49,9 @@ from jielong.train.preferences.dpo import Dpo
 from jielong.train.preferences.pairs import Deck, Reference, shares
 from jielong.train.preferences.plan import Plan
 from jielong.train.run import BF16
-from jielong.units import bpe
 
 STEPS = 3  # timed in a round, after one that is not
+FINAL = {True: 2, False: 3}  # of ours and of theirs that go on to the rounds that count
 BAR = 2.0
 RANK = 8
 TASKS = ("sft", "lora", "dpo", "dpo, later epochs")
@@ -85,43 +86,6 @@ class Contestant:
     def speed(self) -> float:
         """Their median."""
         return statistics.median(self.speeds)
-
-
-@dataclass(frozen=True)
-class Scene:
-    """The checkpoint's folder, its configuration, examples, and how many a step takes."""
-
-    folder: str
-    config: TransformerConfig
-    chats: list[Chat]
-    pairs: list[Pair]
-    rows: int  # packed rows of a step of SFT
-    batch: int  # pairs of a step of DPO
-
-    @property
-    def chat_tokens(self) -> float:
-        """Of a chat, on the average."""
-        return statistics.fmean(len(a) + len(b) for a, b in self.chats)
-
-    @property
-    def pair_tokens(self) -> float:
-        """Of a pair's two chats, on the average."""
-        return statistics.fmean(2 * len(a) + len(b) + len(c) for a, b, c in self.pairs)
-
-
-def examples(
-    vocab: int, n: int, asked: tuple[int, int], answered: tuple[int, int], answers: int
-) -> list[list[list[int]]]:
-    """n times something asked and some answers, of random tokens and of lengths drawn between these bounds."""
-    found = []
-    for i in range(n):
-        sizes = [asked, *[answered] * answers]
-        lengths = [low + int(noise.integers(7, "lengths", answers, i, k, below=high - low + 1, n=1)[0])
-                   for k, (low, high) in enumerate(sizes)]  # fmt: skip
-        ids = (noise.integers(7, "ids", answers, i, below=vocab - 8, n=sum(lengths)) + 8).tolist()
-        ends = np.cumsum([0, *lengths]).tolist()
-        found.append([ids[a:b] for a, b in zip(ends, ends[1:])])
-    return found
 
 
 def our_sft(
@@ -162,65 +126,59 @@ def _name(dtype: torch.dtype, muon: bool) -> str:
     return f"jielong, {str(dtype)[6:]}, {'Muon' if muon else 'AdamW'}"
 
 
-def contestants(scene: Scene, task: str, compiled: bool) -> Iterator[Contestant]:
-    """Ours and every setting of theirs, for one task."""
+Make = Callable[[], Contestant]
+
+
+def contestants(scene: Scene, task: str, compiled: bool) -> Iterator[Make]:
+    """What makes ours and every setting of theirs, for one task."""
     fast = any(name in device.machine()["features"] for name in BF16)
     dtypes = [torch.float32, *([torch.bfloat16] if fast else [])]
+    ours = (False, True) if compiled else (False,)
     for dtype in dtypes:
+        if task == "lora":
+            yield from (partial(our_sft, scene, dtype, RANK, each) for each in ours)
+            continue
         for muon in (True, False):  # theirs is AdamW's step, which costs less
             if task == "sft":
-                yield from (our_sft(scene, dtype, 0, each, muon) for each in ((False, True) if compiled else (False,)))
-            elif task != "lora":
-                yield our_dpo(scene, dtype, task != "dpo", muon)
-        if task == "lora":
-            yield from (our_sft(scene, dtype, RANK, each) for each in ((False, True) if compiled else (False,)))
+                yield from (partial(our_sft, scene, dtype, 0, each, muon) for each in ours)
+            else:
+                yield partial(our_dpo, scene, dtype, task != "dpo", muon)
     ways = [(autocast, eager, False) for autocast in (False, True)[: len(dtypes)] for eager in (False, True)]
     ways += [(autocast, eager, True) for autocast, eager, _ in ways if autocast or not fast] if compiled else []
     for way in ways:
         yield from _theirs(scene, task, Setting(*way, rank=RANK if task == "lora" else 0))
 
 
-def _theirs(scene: Scene, task: str, how: Setting) -> Iterator[Contestant]:
+def _theirs(scene: Scene, task: str, how: Setting) -> Iterator[Make]:
     if task not in ("sft", "lora"):
-        how = replace(how, known=task != "dpo")
-        step = trl.dpo(scene.folder, scene.pairs, how, scene.batch)
-        yield Contestant(f"TRL, {how.name}", task, False, step, scene.pair_tokens * scene.batch)
+        yield partial(_their_dpo, scene, task, replace(how, known=task != "dpo"))
         return
-    context, many = scene.config.context, round(scene.rows * scene.config.context / scene.chat_tokens)
-    grouped = alike(scene.chats, many)
-    lengths = [len(a) + len(b) for a, b in grouped]
     for rows in ("packed", "wrapped", "padded"):
         if rows == "packed" and how.eager:
             continue  # as sdpa, and gigabytes of scores
         if rows == "padded" and how.compiled:
             continue  # every length is compiled anew: minutes a step
-        chats, batch = (grouped, many) if rows == "padded" else (scene.chats, scene.rows)
-        tokens = {"packed": batch * scene.chat_tokens * len(chats) / _rows(scene), "wrapped": float(batch * context)}
-        step = trl.sft(scene.folder, chats, replace(how, rows=rows), batch, context)
-        found = Contestant(f"TRL, {how.name}, {rows}", task, False, step, tokens.get(rows, 0.0))
-        if rows == "padded":
-            found.each = [float(sum(lengths[i : i + many])) for i in range(0, len(lengths), many)]
-        yield found
+        yield partial(_their_sft, scene, task, replace(how, rows=rows))
 
 
-def alike(chats: list[Chat], batch: int) -> list[Chat]:
-    """The chats in batches of about one length, as transformers groups them: sorted within fifty batches, these then
-    in any order; whole batches only."""
-    ordered: list[list[Chat]] = []
-    for start in range(0, len(chats), 50 * batch):
-        some = sorted(chats[start : start + 50 * batch], key=lambda chat: len(chat[0]) + len(chat[1]))
-        ordered += [some[i : i + batch] for i in range(0, len(some) - batch + 1, batch)]
-    mixed = noise.permutation(7, len(ordered), "batches")
-    return [chat for i in mixed for chat in ordered[int(i)]]
+def _their_dpo(scene: Scene, task: str, how: Setting) -> Contestant:
+    step = trl.dpo(scene.folder, scene.pairs, how, scene.batch)
+    return Contestant(f"TRL, {how.name}", task, False, step, scene.pair_tokens * scene.batch)
 
 
-def _rows(scene: Scene) -> int:
-    """Packed rows that TRL's best-fit makes of the chats."""
-    from datasets import Dataset
-    from trl.data_utils import pack_dataset
-
-    rows = Dataset.from_list([{"input_ids": a + b} for a, b in scene.chats])
-    return len(pack_dataset(rows, scene.config.context))
+def _their_sft(scene: Scene, task: str, how: Setting) -> Contestant:
+    context, many = scene.config.context, round(scene.rows * scene.config.context / scene.chat_tokens)
+    padded = how.rows == "padded"
+    chats = alike(scene.chats, many) if padded else scene.chats
+    batch = many if padded else scene.rows
+    step = trl.sft(scene.folder, chats, how, batch, context)
+    found = Contestant(f"TRL, {how.name}, {how.rows}", task, False, step, float(batch * context))
+    if how.rows == "packed":
+        found.tokens = batch * scene.chat_tokens * len(chats) / rows_of(scene)
+    if padded:
+        lengths = [len(a) + len(b) for a, b in chats]
+        found.each = [float(sum(lengths[i : i + many])) for i in range(0, len(lengths), many)]
+    return found
 
 
 def run(
@@ -234,32 +192,58 @@ def run(
     torch.set_num_threads(device.threads())
     device.keep_memory()
     with tempfile.TemporaryDirectory() as place:
-        scene = staged(Path(place), width, layers, vocab, context, rows, batch, rounds)
+        scene = staged(Path(place), width, layers, vocab, context, rows, batch, (STEPS + 1) * (rounds + 1) + 1)
         every = [one for task in tasks for one in _contest(talk, scene, task, rounds, compiled)]
         return _result(scene, every, tasks)
 
 
 def _contest(talk: Talk, scene: Scene, task: str, rounds: int, compiled: bool) -> list[Contestant]:
-    """All of one task, round by round; their processes end with it."""
-    field_ = list(contestants(scene, task, compiled))
-    with talk.progress(len(field_) * (rounds + 1), f"bench align: {task}", "rounds") as bar:
-        for number in range(-1, rounds):
-            turn = field_[number % len(field_) :] + field_[: number % len(field_)]
+    """All of one task: a round of each alone, then those that may be the fastest, by turns; a process ends with it."""
+    makes = list(contestants(scene, task, compiled))
+    first: list[tuple[Contestant, Make]] = []
+    with talk.progress(len(makes), f"bench align: {task}, one by one", "settings") as bar:
+        for make in makes:
+            one = make()
+            _round(one, 0)
+            _end([one])
+            first.append((one, make))
+            bar.update(len(first))
+    first.sort(key=lambda each: -each[0].speed)
+    chosen = [pair for ours, most in FINAL.items() for pair in [p for p in first if p[0].ours is ours][:most]]
+    final = [make() for _, make in chosen]
+    with talk.progress(len(final) * (rounds + 1), f"bench align: {task}", "rounds") as bar:
+        for number in range(rounds + 1):
+            turn = final[number % len(final) :] + final[: number % len(final)]
             for done, one in enumerate(turn):
-                first = (STEPS + 1) * (number + 1)
-                cpu = _busy(one, first)  # after a pause nothing is in the caches: this one is not timed
-                began = time.perf_counter()
-                for i in range(STEPS if number >= 0 else 0):
-                    last = _busy(one, first + 1 + i)
-                if number >= 0:
-                    one.seconds.append(time.perf_counter() - began)
-                    one.busy.append(last - cpu)
-                    one.read.append(one.useful(range(first + 1, first + 1 + STEPS)))
-                bar.update((number + 1) * len(field_) + done + 1)
-    for one in field_:
+                _round(one, number, timed=number > 0)
+                bar.update(number * len(final) + done + 1)
+    _end(final)
+    return final + [one for one, make in first if make not in [made for _, made in chosen]]
+
+
+def _round(one: Contestant, number: int, timed: bool = True) -> None:
+    """One step that is not timed (after a pause nothing is in the caches), and `STEPS` that are."""
+    begin = (STEPS + 1) * number
+    cpu = _busy(one, begin)
+    began = time.perf_counter()
+    for i in range(STEPS):
+        last = _busy(one, begin + 1 + i)
+    if timed:
+        one.seconds.append(time.perf_counter() - began)
+        one.busy.append(last - cpu)
+        one.read.append(one.useful(range(begin + 1, begin + 1 + STEPS)))
+
+
+def _end(some: list[Contestant]) -> None:
+    """Let go of processes: each holds a gigabyte or more."""
+    for one in some:
         if isinstance(one.step, Rounds):
             one.step.close()
-    return field_
+        one.step = _ended
+
+
+def _ended(i: int) -> object:
+    raise RuntimeError("this contestant has ended")
 
 
 def _busy(one: Contestant, number: int) -> float:
@@ -268,32 +252,17 @@ def _busy(one: Contestant, number: int) -> float:
     return told if isinstance(told, float) else time.process_time()
 
 
-def staged(
-    place: Path, width: int, layers: int, vocab: int, context: int, rows: int, batch: int, rounds: int
-) -> Scene:
-    """A checkpoint of random weights in `place`, and examples for all rounds."""
-    config = shape(width, vocab, context, layers)
-    model = Transformer(config, seed=0)
-    letters = "".join(chr(97 + i) for i in noise.integers(7, "letters", below=26, n=40 * vocab))
-    codec = bpe.train([" ".join(letters[i : i + 6] for i in range(0, len(letters), 6))], vocab)  # nobody reads them
-    folder = str(place / "model")
-    checkpoint.save(folder, model, codec)
-    steps = (STEPS + 1) * (rounds + 1) + 1
-    longest = context // 4
-    chats = examples(vocab, max(64, 12 * rows * steps), (8, longest // 2), (8, longest), 1)
-    pairs = examples(vocab, batch * steps, (8, longest // 2), (8, longest), 2)
-    return Scene(folder, config, [(a, b) for a, b in chats], [(a, b, c) for a, b, c in pairs], rows, batch)
-
-
 def _result(scene: Scene, field_: list[Contestant], tasks: tuple[str, ...]) -> Result:
     rows = []
     for one in field_:
         speeds = sorted(one.speeds)
         about = Interval(speeds[0], speeds[-1], 1.0, "range")
-        note = f"{1 / _cost(one):,.0f} for each second of processors"
+        note = f"{1 / _cost(one):,.0f} for each second of processors" + ", one round alone" * (len(speeds) == 1)
         rows.append(Row(one.name, one.speed, about, len(speeds), unit="tokens/s", group=one.task, note=note))
     for task in tasks:
-        mine, theirs = ([one for one in field_ if one.task == task and one.ours is ours] for ours in (True, False))
+        most = max((len(one.seconds) for one in field_ if one.task == task), default=0)
+        mine, theirs = ([one for one in field_ if one.task == task and one.ours is ours and len(one.seconds) == most]
+                        for ours in (True, False))  # fmt: skip
         if not mine or not theirs:
             continue
         own, peer = (max(group, key=lambda one: one.speed) for group in (mine, theirs))

@@ -8,21 +8,22 @@ import pytest
 import torch
 
 from jielong.base.talk import Talk
-from jielong.bench import align
-from jielong.bench.align import Contestant, Scene
+from jielong.bench import align, examples
+from jielong.bench.align import Contestant
+from jielong.bench.examples import Scene
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return align.staged(tmp_path_factory.mktemp("scene"), 32, 2, 300, 64, 2, 3, 1)
+    return examples.staged(tmp_path_factory.mktemp("scene"), 32, 2, 300, 64, 2, 3, 2 * (align.STEPS + 1) + 1)
 
 
 def test_examples_are_of_the_lengths_asked_for(scene: Scene) -> None:
-    found = align.examples(300, 50, (3, 5), (2, 9), 2)
+    found = examples.examples(300, 50, (3, 5), (2, 9), 2)
     assert {len(parts) for parts in found} == {3} and all(8 <= i < 300 for parts in found for p in parts for i in p)
     assert {len(parts[0]) for parts in found} == {3, 4, 5} and {len(p) for parts in found for p in parts[1:]} > {2, 9}
     assert len(scene.pairs) >= 3 * (align.STEPS + 1) * 2
-    grouped = align.alike(scene.chats, 8)
+    grouped = examples.alike(scene.chats, 8)
     assert len(grouped) % 8 == 0 and {str(chat) for chat in grouped} <= {str(chat) for chat in scene.chats}
     lengths = [len(a) + len(b) for a, b in grouped]
     spread = [max(lengths[i : i + 8]) - min(lengths[i : i + 8]) for i in range(0, len(lengths), 8)]
