@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NO_SETTINGS = Settings(steps=1)
 GENTLE = 1 / 40  # of the usual rates, to align a model: what was learnt before is to stay
+ADAPTED = 0.001  # AdamW's, for an adapter that aligns
 ADAPTER_RATE = 0.01  # AdamW's, for an adapter: `adapting.slower`
 
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from jielong.cli.adapting import ADAPTING, Adapting, put_on, slower
 from jielong.cli.common import Common
-from jielong.cli.train import GENTLE, NO_SETTINGS, Budget, Rows, fits, load, made_settings
+from jielong.cli.train import ADAPTED, GENTLE, NO_SETTINGS, Budget, Rows, fits, load, made_settings
 from jielong.cli.train_run import Place, talk_of, train
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jielong.train.settings import Settings
 
 Pairwise = Literal["sigmoid", "cdpo", "robust", "hinge", "ipo", "simpo", "orpo"]
-ADAPTED = 0.003  # AdamW's rate, of an adapter: `adapting.slower`
+JUDGED = 0.003  # AdamW's rate of a reward model's adapter: `adapting.slower`
 BUDGET = Budget()
 
 
@@ -42,7 +42,10 @@ class Examples(Rows):
     matrix_rate: float | None = None
     "Muon's learning rate (default 0.0005)."
     other_rate: float | None = None
-    "AdamW's learning rate, for embeddings and norms (default 0.0002; of an adapter 0.003, less where models are wide)."
+    (
+        "AdamW's learning rate, for embeddings and norms (default 0.0002; of an adapter 0.001, of a reward model's "
+        "0.003, less where models are wide)."
+    )
     compile: bool | None = None
     "Compile the blocks (default: not; rows are as wide as their answers)."
     validation: float = 0.05
@@ -206,7 +209,7 @@ def reward(
     for side in (made.answers, made.held):
         if side is not None:
             numbered(side, judge.heads)
-    settings, per_step = _settle(loaded, made, budget, rows, config)
+    settings, per_step = _settle(loaded, made, budget, rows, config, JUDGED)
     info = _info(model, loaded, made, {"heads": list(judge.heads), "centre": centre}, text)
     adapter, beside = _worn(loaded, config, rows, judge.heads)
     train(
@@ -251,9 +254,9 @@ def _prepare(
 
 
 def _settle(
-    loaded: Loaded, made: Preferences, budget: Budget, rows: Examples, config: Config | None
+    loaded: Loaded, made: Preferences, budget: Budget, rows: Examples, config: Config | None, adapted: float = ADAPTED
 ) -> tuple[Settings, int]:
-    """The run's settings, counted in steps, and the tokens that a step reads."""
+    """The run's settings, counted in steps, and the tokens that a step reads; `adapted`: an adapter's rate."""
     from jielong.train.settings import tokens_at
 
     examples = rows.batch * rows.accumulate
@@ -266,7 +269,7 @@ def _settle(
         tokens = tokens_at(budget.minutes, passes * loaded.config.matrix_flops(rows.context))
     if tokens:
         budget = Budget(steps=max(1, round(tokens / per_step)))
-    beside = slower(ADAPTED, loaded.config.dim) / NO_SETTINGS.other_rate
+    beside = slower(adapted, loaded.config.dim) / NO_SETTINGS.other_rate
     settings = made_settings(rows, budget, 0, GENTLE if config is None else beside)
     # rows are as wide as their answers, so nothing is compiled; decay would pull towards nothing, not the reference
     return replace(settings, compile=bool(rows.compile), weight_decay=0.0), per_step

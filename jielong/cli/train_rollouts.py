@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jielong.cli.adapting import ADAPTING, Adapting, put_on
+from jielong.cli.adapting import ADAPTING, Adapting, put_on, slower
 from jielong.cli.common import Common
-from jielong.cli.train import GENTLE, NO_SETTINGS, Budget, Rows, load, made_settings
+from jielong.cli.train import ADAPTED, GENTLE, NO_SETTINGS, Budget, Rows, load, made_settings
 from jielong.cli.train_run import Place, talk_of, train
 from jielong.train.preferences.rollout_plan import Aggregate, Baseline, Drawing, Grouped, GrpoPlan, PpoPlan, Ratio
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from jielong.train.preferences.rollouts import Prompts
     from jielong.train.settings import Settings
 
-ADAPTED = 0.001  # AdamW's rate, of an adapter
 BUDGET = Budget()
 
 
@@ -89,7 +88,7 @@ class Passes(Rows):
     matrix_rate: float | None = None
     "Muon's learning rate (default 0.0005)."
     other_rate: float | None = None
-    "AdamW's learning rate, for embeddings and norms (default 0.0002; of an adapter 0.001)."
+    "AdamW's learning rate, for embeddings and norms (default 0.0002; of an adapter 0.001, less on wide models)."
     compile: bool | None = None
     "Compile the blocks (default: not; rows are as wide as their answers)."
     validation: float = 0.05
@@ -307,7 +306,7 @@ def _settle(
         steps = max(1, round(tokens_at(budget.minutes, passes * loaded.config.matrix_flops(rows.context)) / per_step))
     elif budget.tokens:
         steps = max(1, round(budget.tokens / per_step))
-    gentle = GENTLE if config is None else ADAPTED / NO_SETTINGS.other_rate
+    gentle = GENTLE if config is None else slower(ADAPTED, loaded.config.dim) / NO_SETTINGS.other_rate
     settings = made_settings(rows, Budget(steps=steps), 0, gentle)
     # rows are as wide as their answers, so nothing is compiled; decay would pull towards nothing, not the reference
     return replace(settings, compile=bool(rows.compile), weight_decay=0.0), per_step
