@@ -31,9 +31,11 @@ BETA, HELD = 0.1, 200
 def sides(model: Any, start: aligning.Start, pairs: list[aligning.Compared]) -> Tensor:
     """(2, P) log-probabilities of the better and of the worse answers."""
     asked = [pair.question for pair in pairs]
-    said = [[pair.answers[pair.better ^ side] for pair in pairs] for side in (0, 1)]
-    return torch.stack([torch.cat([told_by(model, rows, torch.float32).sums.detach()
-                                   for rows in learning.laid(start.loaded.codec, asked, each)]) for each in said])  # fmt: skip
+    found = []
+    for side in (0, 1):
+        rows = learning.laid(start.loaded.codec, asked, [pair.answers[pair.better ^ side] for pair in pairs])
+        found.append(torch.cat([told_by(model, each, torch.float32).sums.detach() for each in rows]))
+    return torch.stack(found)
 
 
 def tuned(start: aligning.Start, work: Any, rate: float, thin: bool) -> Any:

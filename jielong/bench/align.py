@@ -151,13 +151,14 @@ def contestants(scene: Scene, task: str, compiled: bool) -> Iterator[Make]:
 
 def _theirs(scene: Scene, task: str, how: Setting) -> Iterator[Make]:
     if task not in ("sft", "lora"):
-        yield partial(_their_dpo, scene, task, replace(how, known=task != "dpo"))
+        if not how.compiled:  # every length is compiled anew: minutes a step
+            yield partial(_their_dpo, scene, task, replace(how, known=task != "dpo"))
         return
     for rows in ("packed", "wrapped", "padded"):
         if rows == "packed" and how.eager:
             continue  # as sdpa, and gigabytes of scores
         if rows == "padded" and how.compiled:
-            continue  # every length is compiled anew: minutes a step
+            continue  # as above
         yield partial(_their_sft, scene, task, replace(how, rows=rows))
 
 
