@@ -10,12 +10,15 @@ If each of k steps goes wrong with probability p on its own, and a wrong step is
 
 from __future__ import annotations
 
+import re
+
 from jielong.lm.prompts import Message
 from jielong.lm.protocol import LM
 from jielong.prompting.few_shot import Choice, choose
 from jielong.prompting.readers import after
-from jielong.prompting.strategy import Answer, Problem, assistant, say, tongue, user
+from jielong.prompting.strategy import Answer, Problem, assistant, say, tongue, user, whole
 
+SENTENCE = re.compile(r"[.!?](?:\s|$)|[。！？]")
 ENDING = {"en": "The answer is", "zh": "答案是"}
 FINISH = {"en": "{steps} The answer is {answer}.", "zh": "{steps}答案是{answer}。"}
 ASK = {
@@ -37,9 +40,12 @@ async def cot(lm: LM, problem: Problem, *, k: int = 8, choice: Choice = "fixed")
 
 
 def concluded(problem: Problem, reply: str) -> Answer:
-    """The answer after "The answer is", else anywhere in the reply."""
+    """The answer in the line after the last "The answer is" (in its first sentence, unless any text may be an answer),
+    else anywhere in the reply."""
     for phrase in ENDING.values():
-        said = after(phrase, lambda rest: rest)(reply)
-        if said is not None and (value := problem.read(said.strip(" \t:：「」\"'*").rstrip(".。 \n"))) is not None:
+        said = (after(phrase, lambda rest: rest)(reply) or "").strip(" \t:：「」\"'*\n").partition("\n")[0]
+        if problem.read is not whole:
+            said = SENTENCE.split(said)[0]
+        if (value := problem.read(said.rstrip(".。 "))) is not None:
             return Answer(value, reply)
     return Answer(problem.read(reply), reply)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jielong.base.errors import UserError
 from jielong.base.files import read_jsonl
+from jielong.base.plain import plain
 from jielong.lm.prompts import key_of
 from jielong.prompting import readers
 from jielong.prompting.strategy import Answer, Example, Problem, Reader, whole
@@ -66,20 +67,36 @@ def ask(question: str, read: str = "whole") -> Problem:
 
 
 def pack(problem: Problem) -> dict[str, Any]:
-    """A problem in JSON's types, without its checker; `unpack` makes it again."""
+    """A problem in JSON's types; `unpack` makes it again. A checker goes with it only where it is the world's."""
     examples = [[each.question, each.answer, each.steps] for each in problem.examples]
-    return {"text": problem.text, "gold": problem.gold, "examples": examples, "read": problem.meta.get("read", "")}
+    known = problem.check is None or "world" in problem.meta
+    return {"text": problem.text, "gold": problem.gold, "examples": examples,
+            "read": problem.meta.get("read", "") if known else "", "world": problem.meta.get("world")}  # fmt: skip
 
 
 def unpack(record: Mapping[str, Any]) -> Problem:
-    """UserError where the reader has no text form: it was given as a function."""
+    """UserError where reader or checker have no text form: they were given as functions."""
     from jielong.prompting.spec import reader
 
     if not record["read"]:
-        raise UserError(f"problem {record['problem']!r} has a reader of its own, so it can be replayed in Python only")
+        raise UserError(f"problem {record['problem']!r} is read or checked by functions of its own, so it can be "
+                        "replayed in Python only")  # fmt: skip
     shown = tuple(Example(*each) for each in record["examples"])
-    return Problem(record["text"], record["problem"], record["gold"], reader(record["read"]), examples=shown,
-                   meta={"read": record["read"]})  # fmt: skip
+    meta, check = {"read": record["read"]}, None
+    if record["world"] is not None:
+        from jielong.world.text import Origin, Question
+        from jielong.world.world import World
+
+        told = record["world"]
+        origin = Origin(**{**told["origin"], "extra": _tuples(told["origin"]["extra"])})
+        question = Question(told["prompt"], told["answer"], tuple(told["accept"]), origin)
+        meta["world"], check = told, _judge(World(told["seed"]), question)
+    return Problem(record["text"], record["problem"], record["gold"], reader(record["read"]), check, shown, meta)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, as JSON gives them, as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def value_of(field: str) -> Reader:
@@ -123,7 +140,7 @@ def _of_world(world: World, number: int, question: Question, shown: tuple[Exampl
         read, reader = f'value_of("{field}")', value_of(field)
     same = tuple(each for each in shown if _lang(each.question) == _lang(question.prompt))
     gold = question.accept[0] if question.accept else DECLINED if field else question.answer
-    meta = {"read": read, "kind": origin.kind, "lang": origin.lang}
+    meta = {"read": read, "kind": origin.kind, "lang": origin.lang, "world": {"seed": world.seed, **plain(question)}}
     name = f"{origin.kind}.{number}.{key_of(question.prompt)[:8]}"
     return Problem(question.prompt, name, gold, reader, _judge(world, question), same, meta)
 

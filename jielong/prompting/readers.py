@@ -9,7 +9,10 @@ from decimal import Decimal
 
 from jielong.prompting.strategy import Reader
 
-NUMBER = re.compile(r"(?<![\w.])-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?!\w)|(?<![\w.])-?\.\d+")
+NUMBER = re.compile(  # beside a letter it is part of a name; Chinese stands beside its numbers without a space
+    r"(?<![A-Za-z0-9_.])-?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?(?![A-Za-z0-9_])"
+    r"|(?<![A-Za-z0-9_.])-?\.\d+"
+)
 MINUS = str.maketrans("\u2212\uff0d", "--")
 
 

@@ -111,7 +111,10 @@ def _made(function: Callable[..., Any], values: tuple[Any, ...], named: Mapping[
         raise UserError(f"{name}: {error}; it takes {takes}") from None
     if leaf:
         return partial(function, **_bound(signature, values, named)) if values or named else function
-    made = function(*values, **named)
+    try:
+        made = function(*values, **named)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: {error}; look at its parameters") from None
     if not callable(made):
         raise UserError(f"{name} makes no strategy: it has to give an async function of a model and a problem")
     return made

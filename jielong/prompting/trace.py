@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +72,7 @@ class Trace:
         if self.path is not None and (replay or self.path.exists()):
             for node in read(self.path):
                 self._know(node)
+        self.recorded = frozenset(self.ids)
 
     def _know(self, node: Mapping[str, Any]) -> None:
         self.ids.add(identity(node))
@@ -86,6 +87,10 @@ class Trace:
     def hash(self) -> str:
         """64 hex digits for all that happened."""
         return hash_of(self.ids)
+
+    def ended(self, run: str, problem: str) -> bool:
+        """Whether a budget ended this run when it was recorded."""
+        return any(each[:2] == (run, problem) for each in self.spent)
 
     def add(self, kind: str, **content: Any) -> str:
         """A node; its id. One that is there already is not written again."""
@@ -192,7 +197,7 @@ def identity(node: Mapping[str, Any]) -> str:
     return key_of({name: value for name, value in node.items() if name not in ("id", "at")})
 
 
-def hash_of(ids: set[str]) -> str:
+def hash_of(ids: Iterable[str]) -> str:
     """What stands for a set of nodes."""
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from jielong.base.plain import plain
+from jielong.lm.cache import identity_of
 from jielong.lm.meter import Bill, BudgetSpent, Meter, count_words
+from jielong.lm.money import longest
 from jielong.lm.prompts import Prompt, canonical, key_of, text_of
 from jielong.lm.protocol import LM, Draw, Score, Usage, check_draws, settings
 from jielong.lm.replay import NotRecorded
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 REFUSED = "the budget was spent"
+QUEUE = 8  # turns of the loop
 
 
 class Traced(LM):
@@ -35,12 +38,12 @@ class Traced(LM):
     ) -> None:  # fmt: skip
         self.trace, self.inner, self.run, self.problem, self.meter = trace, lm, run, problem, meter
         self.turn: asyncio.Lock = asyncio.Lock() if like is None else like.turn
+        self.refused: list[str] = [] if like is None else like.refused  # the request that was, if any
         # id -> (path, parents)
         self.nodes: dict[str, tuple[tuple[Any, ...], tuple[str, ...]]] = {} if like is None else like.nodes
         if lm is not None:
             self.name, self.capabilities = lm.name, lm.capabilities
-            # a name alone does not tell two runs of one folder apart
-            self.key = key_of(lm.name, getattr(lm, "fingerprint", ""), getattr(lm, "seed", 0))
+            self.key = identity_of(lm)
         else:
             known = [each for each in trace.models.get(run, []) if named in ("", each["model"])]
             nobody: dict[str, Any] = {"model": named or "nobody", "capabilities": [], "key": ""}
@@ -65,7 +68,7 @@ class Traced(LM):
             return await self._lm(requests[first]).asample(prompt, count, start + first, **sampling)
 
         async with self._turn():
-            with self._paid(requests, self._size(prompt) + n * wanted.max_tokens) as bill:
+            with self._paid(requests, self._most(prompt) + n * wanted.max_tokens) as bill:
                 replies = await self.trace.recall(requests, ask)
                 draws = [_draw(each) for each in replies]
                 once = "seed" in self.capabilities  # a server reads the prompt again for each draw
@@ -89,7 +92,7 @@ class Traced(LM):
             return [{**plain(score), "read": sizes[i]} for i, score in enumerate(scores, first)]
 
         async with self._turn():
-            with self._paid(requests, sum(sizes)) as bill:
+            with self._paid(requests, len(continuations) * self._most(prompt) + sum(sizes)) as bill:
                 replies = await self.trace.recall(requests, ask)
                 bill.add(sum(each["read"] for each in replies))
         request = {"prompt": canonical(prompt), "continuations": list(continuations)}
@@ -108,7 +111,7 @@ class Traced(LM):
             return [{"vector": vector, "read": sizes[i]} for i, vector in enumerate(vectors, first)]
 
         async with self._turn():
-            with self._paid(requests, sum(sizes)) as bill:
+            with self._paid(requests, sum(map(self._most, texts))) as bill:
                 replies = await self.trace.recall(requests, ask)
                 bill.add(sum(each["read"] for each in replies))
         self._call("embed", {"texts": list(texts)}, requests, replies, bill.usage)
@@ -131,21 +134,31 @@ class Traced(LM):
         self.nodes[name] = (path, parents)
         LAST.set((name,))
 
-    def _turn(self) -> AbstractAsyncContextManager[Any]:
-        return nullcontext() if self.meter.budget is None else self.turn
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """One call after the other where a budget may end the run, or did when it was recorded."""
+        if self.meter.budget is None and (self.inner is not None or not self.trace.ended(self.run, self.problem)):
+            yield
+            return
+        async with self.turn:
+            for _ in range(QUEUE):  # also a recorded reply takes long enough for the others to stand in line
+                await asyncio.sleep(0)
+            yield
 
     @contextmanager
     def _paid(self, requests: Sequence[str], most: int) -> Iterator[Bill]:
-        """Set aside what a call may use; a refusal is written down, so that a replay refuses too."""
+        """Set aside what a call may use. The first refusal is written down, so that a replay refuses too, and ends the
+        run: what else was waiting would be sent or not as chance has it."""
         place = (self.run, self.problem, requests[0])
-        if self.inner is None and place in self.trace.spent:
-            self.trace.add("spent", run=self.run, problem=self.problem, request=requests[0])
-            raise BudgetSpent(REFUSED)
         try:
+            if self.refused or (self.inner is None and place in self.trace.spent):
+                raise BudgetSpent(REFUSED)
             with self.meter.call(most) as bill:
                 yield bill
         except BudgetSpent:
-            self.trace.add("spent", run=self.run, problem=self.problem, request=requests[0])
+            if not self.refused:
+                self.refused.append(requests[0])
+                self.trace.add("spent", run=self.run, problem=self.problem, request=requests[0])
             raise BudgetSpent(REFUSED) from None
 
     def _lm(self, request: str) -> LM:
@@ -155,6 +168,10 @@ class Traced(LM):
             raise NotRecorded(f"{where} does not hold call {request} of {self.name} for {self.problem!r}: it was made "
                               "by other strategies, prompts or settings")  # fmt: skip
         return self.inner
+
+    def _most(self, prompt: Prompt) -> int:
+        """Tokens that a prompt has at most."""
+        return 0 if self.inner is None else longest(self.inner, prompt)
 
     def _size(self, prompt: Prompt) -> int:
         """Tokens of a prompt; of a model elsewhere about as many, counted in words."""
