@@ -81,11 +81,13 @@ def compare(
     from jielong.base.files import RUN_MARK, run_dir, write_json
     from jielong.base.plain import loads
     from jielong.prompting import problems, spec
+    from jielong.prompting.compare import share
     from jielong.prompting.trace import Trace
 
     talk, total = common.talk(), tokens(budget)
     made = spec.parse_many(strategies)
     asked = problems.load(data, n, read=read, examples=examples)
+    share(total, asked)  # what is wrong is told before a model is loaded
     if at_once < 1:
         raise UserError(f"--at-once is {at_once}: give 1 or more")
     lm = open_thinker(model, device, drawing.seed, saving, adapter)

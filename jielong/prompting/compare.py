@@ -99,11 +99,9 @@ async def run(
 ) -> Compared:  # fmt: skip
     """Every strategy on every problem with `tokens` for each strategy in all; `tell` hears of each course.
 
-    UserError where the tokens for one problem are none.
+    UserError as of `share`.
     """
-    allowance = tokens // max(1, len(problems))
-    if not problems or allowance < 1:
-        raise UserError(f"{tokens} tokens for {len(problems)} problems: give more tokens, or problems")
+    allowance = share(tokens, problems)
     gate = asyncio.Semaphore(at_once)
 
     async def one(name: str, problem: Problem) -> Course:
@@ -116,6 +114,13 @@ async def run(
     found = await gather(*(one(name, problem) for name, problem in asked))
     courses = {name: [c for (n, _), c in zip(asked, found) if n == name] for name in strategies}
     return Compared(courses, allowance, paired(courses))
+
+
+def share(tokens: int, problems: Sequence[Problem]) -> int:
+    """Tokens for one problem. UserError where there are none."""
+    if not problems or tokens < len(problems):
+        raise UserError(f"{tokens} tokens for {len(problems)} problems: give more tokens, or problems")
+    return tokens // len(problems)
 
 
 async def course(
