@@ -14,8 +14,9 @@ from jielong.cli.thinking import DEFAULT, SAVING, Saving, laws, open_thinker, to
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
+    from jielong.lm.meter import Budget
     from jielong.lm.protocol import LM
-    from jielong.prompting.strategy import Answer, Problem
+    from jielong.prompting.strategy import Answer, Problem, Strategy
     from jielong.prompting.trace import Run
 
 
@@ -77,29 +78,31 @@ def ask(
         who = f", reader={reader!r}" if reader else ""
         inner = repr(text) if spec.OWN.match(text) else text
         text = spec.canonical(f"retrieve({inner}, index={str(index)!r}, k={passages}{who})")
-    spec.parse(text)  # what is wrong is told before a model is loaded
+    how, about = spec.parse(text), Run(text, laws(drawing))  # what is wrong is told before a model is loaded
+    limit = Budget(tokens(budget)) if budget else None
     lm = open_thinker(model, device, drawing.seed, saving, adapter)
-    answer = _answered(talk, lm, problem, Run(text, laws(drawing)), Budget(tokens(budget)) if budget else None, trace)
+    answer = _answered(talk, lm, problem, how, about, limit, trace)
     _show(talk, answer)
     used = lm.usage
     talk.detail(f"{used.calls} calls, {used.prompt} tokens read, {used.completion} written")
     talk.document({"question": problem.text, "model": lm.name, "strategy": text, "answer": answer.value,
-                   "text": answer.text, "votes": dict(answer.votes), "note": answer.note, "usage": used,
-                   "trace": trace, **_money(lm)})  # fmt: skip
+                   "text": answer.text, "votes": dict(answer.votes), "note": answer.note, "sources": _sources(answer),
+                   "usage": used, "trace": trace, **_money(lm)})  # fmt: skip
     talk.next_command(f"jielong replay {trace}" if trace else
                       f'jielong compare mine.jsonl --model {model} --strategies "direct, vote(cot, n=5)"')  # fmt: skip
 
 
-def _answered(talk: Talk, lm: LM, problem: Problem, about: Run, budget: Any, path: Path | None) -> Answer:
+def _answered(
+    talk: Talk, lm: LM, problem: Problem, strategy: Strategy, about: Run, budget: Budget | None, path: Path | None
+) -> Answer:  # fmt: skip
     """The strategy's answer, with a line that says what was used while it thinks."""
     import asyncio
 
     from jielong.lm.sync import run
-    from jielong.prompting import spec
     from jielong.prompting.trace import Trace
 
     async def watched() -> Answer:
-        thinking = asyncio.ensure_future(Trace(path).run(spec.parse(about.strategy), lm, problem, about, budget))
+        thinking = asyncio.ensure_future(Trace(path).run(strategy, lm, problem, about, budget))
         with talk.progress(None, "thinking", "calls") as bar:
             while not thinking.done():
                 await asyncio.wait([thinking], timeout=0.1)
@@ -127,8 +130,15 @@ def _show(talk: Talk, answer: Answer) -> None:
         talk.warn(f"no answer{': ' * bool(answer.note)}{answer.note}")
         return
     talk.answer(answer.value)
+    for each in _sources(answer):
+        talk.say(each)
     if answer.note:
         talk.say(answer.note)
+
+
+def _sources(answer: Answer) -> list[str]:
+    """Where it stands, if it was looked up."""
+    return list(getattr(answer, "sources", ()))
 
 
 def _question(question: str | None) -> str:

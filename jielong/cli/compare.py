@@ -101,7 +101,7 @@ def compare(
             "usage": lm.usage}  # fmt: skip
     result = _drawn(found, meta)
     write_json(out / "result.json", loads(result.to_json()))
-    _report(out / "report.html", result)
+    _report(out, result)
     _tell(talk, found, result)
     talk.say(f"trace {trace.hash[:16]}, report {out / 'report.html'}")
     talk.document(loads(result.to_json()))
@@ -152,14 +152,19 @@ def _drawn(found: Compared, meta: dict[str, Any]) -> Result:
     return replace(plain, series={"frontier": picture})
 
 
-def _report(path: Path, result: Result) -> None:
+def _report(out: Path, result: Result) -> None:
+    """The page, and its picture by itself."""
     from dataclasses import replace
 
     from jielong.base.files import atomic_write
+    from jielong.views.drawing import standalone
+    from jielong.views.pictures import svg_of
     from jielong.views.report import result_report
 
     shown = {key: value for key, value in result.meta.items() if key != "curves"}
-    atomic_write(path, result_report(replace(result, meta=shown)))
+    atomic_write(out / "report.html", result_report(replace(result, meta=shown)))
+    if (picture := svg_of("frontier", result.series["frontier"])) is not None:
+        atomic_write(out / "frontier.svg", standalone(str(picture)))
 
 
 def _tell(talk: Talk, found: Compared, result: Result) -> None:

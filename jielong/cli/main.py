@@ -51,12 +51,17 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "export": ("jielong.cli.export:export", "Write a model for other programs (GGUF, Hugging Face)."),
     "quantize": ("jielong.cli.quantize:quantize", "Write a model's weights in 8 or 4 bits."),
     "serve": ("jielong.cli.serve:serve", "Serve a model behind OpenAI's API, with a page to try it."),
+    "sandbox run": ("jielong.cli.sandbox:run", "Run a Python program where it can do no harm."),
+    "sandbox check": ("jielong.cli.sandbox:check", "Which sandboxes work here; every known way out, tried."),
+    "mcp serve": ("jielong.cli.mcp:serve", "Serve tools over the Model Context Protocol."),
+    "mcp tools": ("jielong.cli.mcp:tools", "List the tools of an MCP server, or call one."),
     "prove": ("jielong.cli.prove:prove", "Show that guessing ahead changes no text's probability."),
     "data world": ("jielong.cli.data:world", "Write a part of the built-in world to a file."),
     "data prefer": ("jielong.cli.prefer:prefer", "Draw answers, have them judged, write preferences."),
     "lab list": ("jielong.cli.lab:list_", "The claims, and what was measured of each."),
     "lab run": ("jielong.cli.lab:run", "Measure claims."),
     "lab report": ("jielong.cli.lab:report", "Write the pages of claims and results."),
+    "homework 4": ("jielong.cli.homework:four", "Write a prompt for word problems; see how good it really is."),
     "bench train": (
         "jielong.cli.bench:train",
         "Training tokens per second beside PyTorch and the HF Trainer.",
@@ -64,13 +69,17 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "bench infer": ("jielong.cli.bench:infer", "Tokens written per second beside transformers and CTranslate2."),
     "bench adapters": ("jielong.cli.bench:adapters", "Sixteen adapters in one batch beside one."),
     "bench align": ("jielong.cli.bench_align:align", "Fine-tuning, LoRA and DPO beside TRL and PEFT."),
+    "bench prompting": ("jielong.cli.bench_prompting:prompting", "A vote of forty beside forty free streams."),
     "bench draft": ("jielong.cli.bench:draft", "Guessing ahead beside writing token by token."),
 }
 GROUPS: Mapping[str, str] = {
     "train": "Find a model's parameters.",
     "data": "Write and inspect data.",
     "lab": "The course's claims, measured.",
+    "homework": "Homework of the course.",
     "bench": "Speed beside peers, in one run.",
+    "sandbox": "Programs that nobody vouches for.",
+    "mcp": "Tools over the Model Context Protocol.",
 }
 EPILOGUE = "Every verb takes --config FILE.toml, whose keys are its flags; a flag given as well wins."
 

@@ -107,6 +107,7 @@ def test_compare_ranks_what_is_told_apart_and_nothing_else(capsys: Any, tmp_path
     first, second = told["meta"]["tiers"]
     assert first == ["cot"] and set(second) == {"direct", "spells(direct, 'career')"}
     assert "<svg" in Path("c/report.html").read_text("utf-8")
+    assert Path("c/frontier.svg").read_text("utf-8").startswith("<svg")
     assert json.loads(Path("c/result.json").read_text("utf-8"))["name"] == "compare"
     code, out, err = run(capsys, *flags, "--strategies", "direct, spells(direct, 'career')", "--once", "--overwrite")
     assert code == 0 and "no ranking" in err
