@@ -183,7 +183,7 @@ def _law(
     weights = z.sub_(largest).exp()
     total = weights.sum(-1, keepdim=True, dtype=wide)
     log_p = chosen - largest.to(wide) - total.log()
-    mean = torch.bmm(weights[:, None], z[:, :, None])[:, 0].to(wide) / total  # the products of rows: no third matrix
+    mean = z.mul_(weights).sum(-1, keepdim=True, dtype=wide) / total  # over what is not needed any more
     entropy = (total.log() - mean).squeeze(1)
     if not sloped:
         return log_p.squeeze(1), entropy, None
