@@ -2,8 +2,8 @@
 
 Where `tree_of_thoughts` asks for each step, here the examples show how somebody searches (tries, goes back, comes to
 the end), and the model writes such a search of its own in one call. Examples are those of the problem with steps, for
-the Game of 24 `game24.example`; without them the question says how to search. The answer is read after "The answer
-is".
+the Game of 24 `game24_search.example`; without them the question says how to search. The answer is read after "The
+answer is".
 
 One call, so the share right is that of the one reply: 1 - e of an oracle with error rate e. Against a tree it saves the
 calls: a search that looks at m states costs one prompt and one reply, not m of each.

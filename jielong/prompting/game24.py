@@ -2,17 +2,14 @@
 
 A task for `tree_of_thoughts`: a state is lines like "4 * 5 = 20 (left: 6 10 20)"; after three of them one number is
 left, and the fourth thought is the whole expression. A state is worth 20 for each judgement "sure", 1 for "likely",
-0.001 for "impossible"; four lines without an answer are worth nothing, and nobody is asked. `traced` searches without
-a model and writes down how: the worked examples of `algorithm_of_thoughts`.
+0.001 for "impossible"; four lines without an answer are worth nothing, and nobody is asked.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import combinations
 
 from jielong.lm.prompts import Prompt
 from jielong.prompting.judge import placed
@@ -121,41 +118,3 @@ def problem(numbers: Sequence[int], id: str = "", examples: tuple[Example, ...] 
         return answer.value is not None and solves(answer.value, numbers)
 
     return Problem(ASK.format(numbers=" ".join(map(str, numbers))), id, read=expression, check=check, examples=examples)
-
-
-def example(numbers: Sequence[int]) -> Example:
-    """A question, the search for its answer with all wrong turns, and the answer."""
-    lines = list(traced([(Fraction(n), str(n)) for n in numbers]))
-    found = lines[-1].startswith("Answer:")
-    steps = "\n".join(lines[:-1] if found else lines)
-    return Example(problem(numbers).text, lines[-1] if found else "There is no solution.", steps)
-
-
-def traced(left: Sequence[tuple[Fraction, str]], depth: int = 0) -> Iterator[str]:
-    """Depth first over (value, expression): a line for each step taken, "back" where nothing more can be tried. The
-    last line is the answer if there is one."""
-    if len(left) == 1:
-        if left[0][0] == GOAL:
-            yield f"Answer: {left[0][1][1:-1]} = {GOAL}"
-        return
-    for i, j in combinations(range(len(left)), 2):
-        rest = [each for k, each in enumerate(left) if k not in (i, j)]
-        for value, text in _joined(left[i], left[j]):
-            now = [*rest, (value, text)]
-            yield f"{'  ' * depth}{text} = {value} (left: {' '.join(str(v) for v, _ in now)})"
-            for line in traced(now, depth + 1):
-                yield line
-                if line.startswith("Answer:"):
-                    return
-    yield "  " * depth + "back"
-
-
-def _joined(one: tuple[Fraction, str], other: tuple[Fraction, str]) -> Iterator[tuple[Fraction, str]]:
-    """All that two numbers can become."""
-    (a, x), (b, y) = one, other
-    yield a + b, f"({x} + {y})"
-    yield a * b, f"({x} * {y})"
-    for (c, u), (d, v) in ((one, other), (other, one)):
-        yield c - d, f"({u} - {v})"
-        if d:
-            yield c / d, f"({u} / {v})"

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from jielong.lm.prompts import Prompt
-from jielong.prompting.graph_of_thoughts import Node, Thoughts, aggregate, generate, improve, keep_best, score, select
+from jielong.prompting.graph_of_thoughts import Node
+from jielong.prompting.graph_operations import Thoughts, aggregate, generate, improve, keep_best, score, select
 from jielong.prompting.strategy import Answer, Problem, user
 
 PART = 16  # numbers that are sorted in one reply

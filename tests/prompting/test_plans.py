@@ -19,19 +19,10 @@ from jielong.lm.scripted import Scripted
 from jielong.prompting import concatenation, sorting
 from jielong.prompting.algorithm_of_thoughts import algorithm_of_thoughts
 from jielong.prompting.concatenation import answer_all, asked, orders, parts
-from jielong.prompting.game24 import example
 from jielong.prompting.game24 import problem as game
-from jielong.prompting.graph_of_thoughts import (
-    Node,
-    Thought,
-    aggregate,
-    execute,
-    generate,
-    graph_of_thoughts,
-    improve,
-    keep_best,
-    score,
-)
+from jielong.prompting.game24_search import example
+from jielong.prompting.graph_of_thoughts import Node, execute, graph_of_thoughts
+from jielong.prompting.graph_operations import Thought, aggregate, generate, improve, keep_best, score
 from jielong.prompting.program_aided import program, program_aided
 from jielong.prompting.rational import evaluate
 from jielong.prompting.readers import number

@@ -19,7 +19,8 @@ from jielong.lm.prompts import Prompt
 from jielong.lm.scripted import Scripted
 from jielong.prompting import tree_of_thoughts as tot
 from jielong.prompting.depth_first import depth_first
-from jielong.prompting.game24 import Game24, example, expression, numbers_of, problem, solves
+from jielong.prompting.game24 import Game24, expression, numbers_of, problem, solves
+from jielong.prompting.game24_search import example
 from jielong.prompting.rational import evaluate
 from jielong.prompting.strategy import Answer, Problem, read
 from jielong.prompting.vote import majority
