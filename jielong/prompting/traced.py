@@ -170,8 +170,8 @@ class Traced(LM):
         return self.inner
 
     def _most(self, prompt: Prompt) -> int:
-        """Tokens that a prompt has at most."""
-        return 0 if self.inner is None else longest(self.inner, prompt)
+        """Tokens that a prompt has at most, where a budget asks: to count them takes as long as to write some."""
+        return 0 if self.inner is None or self.meter.budget is None else longest(self.inner, prompt)
 
     def _size(self, prompt: Prompt) -> int:
         """Tokens of a prompt; of a model elsewhere about as many, counted in words."""
