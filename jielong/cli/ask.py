@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from jielong.cli.common import Common
 from jielong.cli.drawing import DRAWING, Drawing
-from jielong.cli.thinking import DEFAULT, SAVING, Saving, laws, open_thinker, tokens
+from jielong.cli.thinking import DEFAULT, SAVING, Saving, laws, money, open_thinker, tokens
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
@@ -87,7 +87,7 @@ def ask(
     talk.detail(f"{used.calls} calls, {used.prompt} tokens read, {used.completion} written")
     talk.document({"question": problem.text, "model": lm.name, "strategy": text, "answer": answer.value,
                    "text": answer.text, "votes": dict(answer.votes), "note": answer.note, "sources": _sources(answer),
-                   "usage": used, "trace": trace, **_money(lm)})  # fmt: skip
+                   "usage": used, "trace": trace, **money(lm)})  # fmt: skip
     talk.next_command(f"jielong replay {trace}" if trace else
                       f'jielong compare mine.jsonl --model {model} --strategies "direct, vote(cot, n=5)"')  # fmt: skip
 
@@ -106,20 +106,10 @@ def _answered(
         with talk.progress(None, "thinking", "calls") as bar:
             while not thinking.done():
                 await asyncio.wait([thinking], timeout=0.1)
-                bar.update(lm.usage.calls, tokens=lm.usage.tokens, **_money(lm))
+                bar.update(lm.usage.calls, tokens=lm.usage.tokens, **money(lm))
         return await thinking
 
     return run(watched())
-
-
-def _money(lm: LM) -> dict[str, str]:
-    """What was spent, where the model has a price."""
-    from jielong.lm.money import Paid, shown
-
-    inner: Any = lm
-    while inner is not None and not isinstance(inner, Paid):
-        inner = getattr(inner, "lm", None)
-    return {"cost": shown(inner.spent, inner.currency)} if inner is not None else {}
 
 
 def _show(talk: Talk, answer: Answer) -> None:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from jielong.cli.common import Common, going_on_with
 from jielong.cli.drawing import DRAWING, Drawing
-from jielong.cli.thinking import DEFAULT, SAVING, Saving, laws, open_thinker, tokens
+from jielong.cli.thinking import DEFAULT, SAVING, Saving, laws, money, open_thinker, tokens
 
 if TYPE_CHECKING:
     from jielong.base.result import Result
@@ -120,13 +120,12 @@ def _watched(
     from jielong.lm.sync import run
     from jielong.prompting import compare as comparing
 
-    done, right = [0], dict.fromkeys(made, 0)
+    done = [0]
     with talk.progress(len(made) * len(asked), "compare", "problems") as bar:
 
         def tell(name: str, course: Course) -> None:
             done[0] += 1
-            right[name] += course.right()
-            bar.update(done[0], tokens=lm.usage.tokens)
+            bar.update(done[0], tokens=lm.usage.tokens, **money(lm))
 
         return run(comparing.run(trace, lm, made, asked, total, settings=settings, once=once, at_once=at_once,
                                  tell=tell))  # fmt: skip

@@ -59,6 +59,16 @@ def open_thinker(model: str, device: str, seed: int, saving: Saving, adapter: Pa
     return lm
 
 
+def money(lm: LM) -> dict[str, str]:
+    """What was spent, where the model has a price."""
+    from jielong.lm.money import Paid, shown
+
+    inner: Any = lm
+    while inner is not None and not isinstance(inner, Paid):
+        inner = getattr(inner, "lm", None)
+    return {"cost": shown(inner.spent, inner.currency)} if inner is not None else {}
+
+
 def laws(drawing: Drawing) -> dict[str, Any]:
     """The settings of sampling that are not the usual ones, for a trace; the seed is the model's."""
     from jielong.infer.sampling import Sampling

@@ -71,6 +71,24 @@ def test_the_hash_does_not_depend_on_concurrency() -> None:
     assert run(None, other).hash not in hashes
 
 
+def random_text(number: int) -> str:
+    """A strategy of strategies, up to three deep, drawn by its number."""
+    inner = ["direct", "cot", "zero_shot_cot", "least_to_most(most=2)"]
+    outer = ["vote({}, n=2)", "self_check({}, tries=2)", "refine({}, rounds=2)", "reflexion({}, tries=2)",
+             "critique({}, rounds=1)", "spells({}, 'tip')", "context({}, 'so')", "vote({}, n=3)"]  # fmt: skip
+    drawn = noise.integers(noise.seed_of("random strategies"), number, below=len(outer), n=4).tolist()
+    text = inner[drawn[0] % len(inner)]
+    for each in drawn[1 : 2 + number % 3]:
+        text = outer[each].format(text)
+    return text
+
+
+def test_random_strategies_have_one_hash_too() -> None:
+    texts = list(dict.fromkeys(random_text(number) for number in range(40)))
+    assert len(texts) > 30
+    assert len({run(None, Restless(at_once, at_once), texts=texts).hash for at_once in (1, 4, 32)}) == 1
+
+
 def test_memory_and_file_agree_and_the_file_holds_the_hash(tmp_path: Path) -> None:
     kept = run(tmp_path / "t.jsonl", Restless())
     assert kept.hash == run(None, Restless()).hash == Trace(tmp_path / "t.jsonl").hash
