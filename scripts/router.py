@@ -24,6 +24,7 @@ from jielong.base import noise
 from jielong.base.result import Result, Row
 from jielong.base.stats import paired_bootstrap, wilson
 from jielong.labs import store
+from jielong.labs.sources import combined, sources
 from jielong.prompting import cascade, router
 from jielong.prompting.outcomes import Outcome, folds, routellm
 from jielong.views import pictures
@@ -97,8 +98,8 @@ def cascaded(outcomes: list[Outcome], prices: tuple[float, float], seed: int) ->
 
 def against_price(
     listed: list[Outcome], ranks_N: np.ndarray, point: dict[str, Any], prices: tuple[float, float]
-) -> dict[str, Any]:
-    """Right against the mean price of a question, as shares of the strong model's."""
+) -> tuple[list[Row], dict[str, Any]]:
+    """Right against the mean price of a question, as a share of the strong model's: some rows, and the picture."""
     costs = np.array([o.costs(prices) for o in listed])
     gains_N = np.array([int(o.right[-1]) - int(o.right[0]) for o in listed])
     weak, series = np.mean([o.right[0] for o in listed]), []
@@ -113,7 +114,14 @@ def against_price(
     series.append(Series(Words("random", "隨機"), ends, [float(weak), strong], dashed=True))
     series.append(Series(Words("cascade", "串接"), [point["price"]], [point["right"]], dots=True))
     axes = Axes(Words("price, of the strong model's", "價錢（強模型為 1）"), Words("right", "答對率"))
-    return pictures.lines(Words("Right against price", "答對率與價錢"), series, axes=axes)
+    rows = []
+    for price in (0.25, 0.5, 0.75):
+        share, known, mixed = (float(np.interp(price, each.x, each.y)) for each in series[:3])
+        inside = wilson(round(share * len(listed)), len(listed))
+        rows.append(Row(f"router: right at {price:.0%} of the strong one's price", share, inside, len(listed),
+                        control=mixed, control_name="models at random", unit="share",
+                        note=f"oracle {known:.1%}"))  # fmt: skip
+    return rows, pictures.lines(Words("Right against price", "答對率與價錢"), series, axes=axes)
 
 
 def main() -> None:
@@ -132,17 +140,20 @@ def main() -> None:
     name = "router: seconds of one core to train and judge, all folds"
     rows.append(Row(name, seconds, None, FOLDS, bar=60.0, unit="s"))
     more, point = cascaded(outcomes, prices, asked.seed)
+    priced, picture = against_price(listed, ranks_N, point, prices)
     series = {
         "router": pictures.lines(Words("Right against strong calls", "答對率與強模型的使用率"), curves,
                                  axes=Axes(Words("share of questions to the strong model", "交給強模型的比例"),
                                            Words("right", "答對率"))),
-        "price": against_price(listed, ranks_N, point, prices),
+        "price": picture,
     }  # fmt: skip
     command = " ".join(["python", "scripts/router.py", *sys.argv[1:]])
     meta = store.origin("jielong.prompting.cascade", command=command, minutes=(time.process_time() - began) / 60,
                         seeds=[asked.seed])  # fmt: skip
+    files = {**meta["sources"], **sources("jielong.prompting.router")}
+    meta |= {"sources": files, "sources_hash": combined(files)}
     at_most = [name, "cascade: strong calls"]
-    made = Result("router", "Router and cascade on recorded answers to GSM8K", (*rows, *more), series,
+    made = Result("router", "Router and cascade on recorded answers to GSM8K", (*rows, *more, *priced), series,
                   {**meta, "at_most": at_most, "prices": prices})  # fmt: skip
     print(store.save(made, asked.out))
     for row in made.rows:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jielong.base.errors import UserError
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from jielong.base.result import Interval
     from jielong.world.world import World
 
-    Embed = Callable[[Sequence[str]], Awaitable[np.ndarray]]
 
+Embed = Callable[[Sequence[str]], Awaitable[Any]]  # texts -> (N, D), rows of length 1 or 0
 KINDS = ("sums", "facts", "loose")  # kinds whose questions have several wordings
 
 

@@ -4,9 +4,9 @@
     scorer.of(question, answer)                     # p(right), in [0, 1]
 
 FrugalGPT (Chen et al. 2023) learns such a scorer of (question, answer), RouteLLM (Ong et al. 2024) such a router of
-questions. Features of each part of a text: a dozen plain ones (lengths, numbers, signs), brought to mean 0 and
-spread 1, and its words and their pairs, hashed into `WIDTH` places (Weinberger et al. 2009), a row of length `WEIGHT`.
-The loss is
+questions. Features of each part of a text: some plain ones (lengths, numbers, signs, equations that hold or do not),
+brought to mean 0 and spread 1, and its words and their pairs, hashed into `WIDTH` places (Weinberger et al. 2009), a
+row of length `WEIGHT`. The loss is
 
     mean of log(1 + exp(-y z)) + l2/2 |w|^2,   z = w.x + b,   y = +-1
 
@@ -33,7 +33,9 @@ WIDTH, WEIGHT = 4096, 3.0
 L2 = (0.01, 0.1, 1.0)
 INNER = 3  # parts of the examples, to choose l2
 NUMBERS = re.compile(r"\d[\d,]*(?:\.\d+)?")
-PLAIN = 12
+PLAIN = 14
+EQUATION = re.compile(r"(\d[\d,]*\.?\d*)\s*([+\-*/x×÷])\s*\$?(\d[\d,]*\.?\d*)\s*=\s*\$?(\d[\d,]*\.?\d*)")
+NEAR = 0.01  # a result that was rounded is no mistake
 
 
 @dataclass(frozen=True)
@@ -205,4 +207,16 @@ def _counts(text: str) -> list[float]:
         math.log1p(min(largest, 1e300)),
         sum(map(len, words)) / max(1, len(words)),
         len(set(words)) / max(1, len(words)),
+        *map(math.log1p, _equations(text)),
     ]
+
+
+def _equations(text: str) -> tuple[int, int]:
+    """How many equations of two numbers hold, and how many do not."""
+    held = failed = 0
+    for first, sign, second, told in EQUATION.findall(text):
+        a, b, c = (float(each.replace(",", "")) for each in (first, second, told))
+        value = {"+": a + b, "-": a - b, "/": a / (b or math.nan), "÷": a / (b or math.nan)}.get(sign, a * b)
+        right = abs(value - c) <= NEAR * max(1.0, abs(value))
+        held, failed = held + right, failed + (not right)
+    return held, failed
