@@ -2,9 +2,9 @@
 
 A plan is a list of nodes in an order in which each comes after those it takes its thoughts from; a node runs as soon as
 these are done, on its own branch of the model. The operations are the paper's (`graph_operations`): `generate` (k
-replies after each thought), `aggregate` (k replies that merge all thoughts), `improve` (k new versions of each thought),
-`score`, `keep_best`, `select` (a plain function of the thoughts: to split, to choose). A reply that cannot be read is
-no thought. `sorting.merge_sort` is the paper's plan for its sorting task.
+replies after each thought), `aggregate` (k replies that merge all thoughts), `improve` (k new versions of each
+thought), `score`, `keep_best`, `select` (a plain function of the thoughts: to split, to choose). A reply that cannot be
+read is no thought. `sorting.merge_sort` is the paper's plan for its sorting task.
 
 For an oracle that sorts a part rightly with probability 1 - p, k tries of which an exact score keeps the best give
 1 - p^k; with m parts and one merge of k tries, right with 1 - q each, the whole is right with (1 - p^k)^m (1 - q^k).

@@ -7,6 +7,7 @@ import csv
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,20 @@ def test_a_program_is_found_or_there_is_no_answer() -> None:
         assert note in answer.note and answer.text == reply and (answer.value == "31") == (reply == good)
         (call,) = lm.calls
         assert call.prompt[0]["content"].startswith(EGGS.text + "\nWrite a Python function solution()")
+
+
+def test_programs_in_a_real_sandbox() -> None:
+    pytest.importorskip("pydantic_monty")
+    from jielong.agents.sandbox.monty import Monty
+    from jielong.agents.sandbox.ran import Limits, arun
+
+    head = "def solution():\n    "
+    replies = {head + "eggs = 3 * 12\n    return eggs - 5": "31", head + "return 1 // 0": None,
+               head + "while True: pass": None, "import os\n" + head + "return os.getpid()": None}  # fmt: skip
+    with Monty() as box:
+        for reply, value in replies.items():
+            answer = ask(program_aided(partial(arun, box, limits=Limits(seconds=0.5))), Scripted({"": reply}), EGGS)
+            assert answer.value == value, answer.note
 
 
 def test_nothing_is_run_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
