@@ -39,7 +39,7 @@ from jielong.store.words import terms
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
 SENTENCE = re.compile(r"[^。！？]+[。！？]?")
-WHOLE = {"size": 20_000, "overlap": 0}  # a paragraph is a passage
+LONGEST = 20_000  # words of a passage: a record is one
 TIMED, WIDTH, BAR_MS = 400, 256, 20.0
 METHODS = ("lucene", "robertson", "atire", "bm25l", "bm25+")  # of bm25s; the first is its default
 
@@ -74,7 +74,7 @@ def ranked(path: Path, questions: Sequence[str], most: int) -> np.ndarray:
 
 def ranked_by_bm25s(paragraphs: Sequence[str], questions: Sequence[str], most: int, method: str) -> np.ndarray:
     """The same by bm25s, from the same terms."""
-    import bm25s  # type: ignore[import-not-found]
+    import bm25s
 
     vocabulary: dict[str, int] = {}
     ids = [[vocabulary.setdefault(term, len(vocabulary)) for term in terms(text)] for text in paragraphs]
@@ -87,7 +87,7 @@ def ranked_by_bm25s(paragraphs: Sequence[str], questions: Sequence[str], most: i
 def recall(paragraphs: Sequence[str], questions: Sequence[str], gold: np.ndarray) -> list[Row]:
     """Recall at 1 and 5, ours beside bm25s's."""
     with tempfile.TemporaryDirectory() as folder:
-        update(Path(folder) / "i.db", texts(Path(folder) / "drcd", paragraphs), **WHOLE)
+        update(Path(folder) / "i.db", texts(Path(folder) / "drcd", paragraphs), size=LONGEST, overlap=0)
         ours = ranked(Path(folder) / "i.db", questions, 5) == gold[:, None]
     theirs = {m: ranked_by_bm25s(paragraphs, questions, 5, m) == gold[:, None] for m in METHODS}
     rows = []
@@ -106,14 +106,16 @@ def recall(paragraphs: Sequence[str], questions: Sequence[str], gold: np.ndarray
     return rows
 
 
-def drawn(paragraphs: Sequence[str], count: int) -> list[str]:
-    """Passages of sentences drawn from all, each as long as the index cuts them."""
-    sentences, draw, made = [s for each in paragraphs for s in SENTENCE.findall(each)], noise.rng("drawn", 0), []
+def drawn(paragraphs: Sequence[str], count: int, most: int) -> list[str]:
+    """Passages of sentences drawn from all, each of `most` words at most."""
+    sentences = [sentence for each in paragraphs for sentence in SENTENCE.findall(each) if words(sentence)]
+    draw, made = noise.rng("drawn", 0), list[str]()
     sizes = [words(sentence) for sentence in sentences]
     for _ in range(count):
-        some, size = [], 0
-        for i in draw.integers(len(sentences), size=SIZE).tolist():
-            if some and size + sizes[i] > SIZE:
+        some: list[str] = []
+        size = 0
+        for i in draw.integers(len(sentences), size=most).tolist():
+            if some and size + sizes[i] > most:
                 break
             some.append(sentences[i])
             size += sizes[i]
@@ -126,15 +128,16 @@ def embed(some: Sequence[str]) -> np.ndarray:
     return np.stack([noise.rng("vector", text).standard_normal(WIDTH) for text in some])
 
 
-def speed(paragraphs: Sequence[str], questions: Sequence[str], count: int, folder: Path) -> list[Row]:
+def speed(paragraphs: Sequence[str], questions: Sequence[str], count: int, size: int, folder: Path) -> list[Row]:
     """Milliseconds of a search among so many passages."""
-    path = folder / f"{count}.db"
+    path = folder / f"{count}-{size}.db"
     if not path.exists():
         began = time.process_time()
-        update(path, texts(folder / f"texts{count}", drawn(paragraphs, count)), embed=embed, model="random", **WHOLE)
+        files = texts(folder / f"texts{count}-{size}", drawn(paragraphs, count, size))
+        update(path, files, embed=embed, model="random", size=LONGEST, overlap=0)
         print(f"built in {time.process_time() - began:.0f} s of a core", flush=True)
     asked = [questions[i] for i in noise.permutation(0, len(questions), "timed")[:TIMED]]
-    rows, ways = [], ("words", "both")
+    rows, ways = list[Row](), ("words", "both")
     known = dict(zip(asked, embed(asked)))
     with load(path, lambda some: np.stack([known[text] for text in some])) as index:
         found = index.held().passages
@@ -147,9 +150,9 @@ def speed(paragraphs: Sequence[str], questions: Sequence[str], count: int, folde
                     times[way].append(1000 * (time.perf_counter() - began))
     for way, some in times.items():
         median = float(np.median(some))
-        bar = BAR_MS if way == "words" else None
+        bar, what = BAR_MS if way == "words" else None, f"{found:,} passages of {size} words"
         rows.append(Row(f"a search by {'words' if way == 'words' else 'words and vectors'}, median", median,
-                        stats.bootstrap(some, np.median), len(some), bar=bar, unit="ms", group=f"{found:,} passages",
+                        stats.bootstrap(some, np.median), len(some), bar=bar, unit="ms", group=what,
                         verdict="" if bar is None else "met" if median <= bar else "missed",
                         note=f"9 of 10 within {np.quantile(some, 0.9):.1f} ms; load of the machine "
                         f"{os.getloadavg()[0]:.1f}; {path.stat().st_size / 1e6:.0f} MB"))  # fmt: skip
@@ -161,7 +164,7 @@ def main(arguments: Any) -> None:
     paragraphs, questions, gold = read(arguments.data)
     rows = [] if arguments.no_recall else recall(paragraphs, questions, gold)
     with tempfile.TemporaryDirectory() as folder:
-        rows += speed(paragraphs, questions, arguments.passages, arguments.keep or Path(folder))
+        rows += speed(paragraphs, questions, arguments.passages, arguments.words, arguments.keep or Path(folder))
     for row in rows:
         print(f"{row.group}: {row.name} {row.estimate:.4f} {row.unit} {row.interval} {row.note}", flush=True)
     meta = store.origin("jielong.store.update", command="python scripts/retrieval.py",
@@ -175,6 +178,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("JIELONG_DATA") or DATA))
     parser.add_argument("--passages", type=int, default=100_000)
+    parser.add_argument("--words", type=int, default=SIZE)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--no-recall", action="store_true")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results")

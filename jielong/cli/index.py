@@ -1,4 +1,4 @@
-"""``jielong index``: texts into a store, and a look at what it finds."""
+"""``jielong index``: documents into an index of passages, texts into a store, and a look at what they find."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jielong.cli.common import Common
+from jielong.cli.index_folder import FOLDERS, Folders, index_folder, is_documents
 
 if TYPE_CHECKING:
     from jielong.base.talk import Talk
@@ -31,19 +32,24 @@ def index(
     add: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    folders: Folders = FOLDERS,
     common: Common = Common(),
 ) -> None:
-    """Put texts into a store (one SQLite file), or find texts in it.
+    """Put a folder of documents into an index to ask from, or texts into a store; or find texts in either.
 
-    Texts are found by their words, Chinese ones by characters and pairs. With --model their tokens are kept too, to
-    guess from what followed them (drafting); with --vectors also what the model made of their contexts (kNN-LM).
+    A folder (or file) of text, Markdown, HTML, PDF and DOCX becomes an index of passages, one SQLite file; the same
+    command again takes over what was added, changed and deleted. `jielong ask --index` answers from it. Texts of JSONL,
+    Parquet or the world become a store, as does all that is indexed with --model: their tokens are kept too, to guess
+    from what followed them (drafting); with --vectors also what the model made of their contexts (kNN-LM). Words are
+    found folded, Chinese by characters and pairs.
 
     Parameters
     ----------
     data
-        A file or folder of text, JSONL or Parquet, world:KIND, or `world` for a mixture of the built-in world.
+        A folder or file of documents; a file of JSONL or Parquet, world:KIND, or `world` for a mixture of the built-in
+        world.
     out
-        The store.
+        The index, or the store.
     model
         A checkpoint folder or a run, whose tokenizer cuts the texts.
     vectors
@@ -68,6 +74,13 @@ def index(
     talk = common.talk()
     if data is None and not find:
         raise UserError("name the texts, or what to find: jielong index world --out store.db --find river")
+    if model is None and not vectors and is_documents(data, out):
+        if add or overwrite:
+            raise UserError("an index of documents takes over what changed by itself: leave out --add and --overwrite")
+        index_folder(talk, data, out, find, most, device, folders)
+        return
+    if folders != FOLDERS:
+        raise UserError("--embed, --rights, --reader and --remove are for folders of documents (without --model)")
     if vectors < 0 or (vectors and model is None):
         raise UserError("--vectors wants a number of contexts, and a --model that reads them")
     if data is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from jielong.base.errors import UserError
 from jielong.lm.meter import count_words
-from jielong.lm.protocol import LM, BadPrompt, gather
+from jielong.lm.protocol import LM, gather
 from jielong.lm.remote import Remote
 
 TOGETHER = 32  # texts in a request
@@ -65,13 +65,13 @@ class Embedder:
         """(N, D) float32."""
         try:
             return np.asarray(self.lm.embed(list(texts)), dtype=np.float32)
-        except BadPrompt:
+        except UserError:  # our engine says so of a text that is too long, a server (`BadPrompt`, which is one) too
             return np.stack([self._one(text) for text in texts])
 
     def _one(self, text: str) -> np.ndarray:
         try:
             return np.asarray(self.lm.embed([text])[0], dtype=np.float32)
-        except BadPrompt:
+        except UserError:
             if len(text) < 2:
                 raise
             half = len(text) // 2

@@ -17,9 +17,10 @@ looked up in the long lists. The result is the one of the full sum.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -56,7 +57,7 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.numbers: dict[str, int] = {}  # of terms, in the order of their first appearance
+        self.numbers = defaultdict[str, int](count().__next__)  # of terms, in the order of their first appearance
         self.waiting: list[tuple[int, np.ndarray, np.ndarray]] = []  # passage, terms, counts
         self.waits = 0
         self.fresh: set[int] = set()  # blocks without a list so far: nothing is to be read before it is written
@@ -70,8 +71,7 @@ class Writer:
         self._wait(passage, dict.fromkeys(terms, 0), np.zeros(len(set(terms)), np.int64))
 
     def _wait(self, passage: int, counts: Mapping[str, int], times: np.ndarray) -> None:
-        numbers = self.numbers
-        ids = np.fromiter((numbers.setdefault(t, len(numbers)) for t in counts), np.int32, len(counts))
+        ids = np.fromiter(map(self.numbers.__getitem__, counts), np.int32, len(counts))
         self.waiting.append((passage, ids, times.astype(np.uint8)))
         self.waits += len(ids)
         if self.waits >= WAITING:
@@ -92,7 +92,7 @@ class Writer:
         last = np.append((terms[1:] != terms[:-1]) | (passages[1:] != passages[:-1]), True)
         self._write(names, terms[last], passages[last], times[last])
         self.fresh -= set(np.unique(passages // SLOTS).tolist())
-        self.numbers, self.waiting, self.waits = {}, [], 0
+        self.numbers, self.waiting, self.waits = defaultdict(count().__next__), [], 0
 
     def _write(self, names: Sequence[str], terms: np.ndarray, passages: np.ndarray, times: np.ndarray) -> None:
         blocks, slots = passages // SLOTS, (passages % SLOTS).astype("<u2")
@@ -131,8 +131,8 @@ class Writer:
 
 def unpacked(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Slots and counts of a list."""
-    count = len(data) // 3
-    return np.frombuffer(data, "<u2", count), np.frombuffer(data, np.uint8, count, 2 * count)
+    size = len(data) // 3
+    return np.frombuffer(data, "<u2", size), np.frombuffer(data, np.uint8, size, 2 * size)
 
 
 @dataclass(frozen=True)

@@ -87,3 +87,48 @@ def test_a_store_that_is_there_is_kept(folder: Path, capsys: Any) -> None:
     code, _, err = run(capsys, "index", "world:facts:9", "--out", out, "--add", "--model", folder, "-q")
     assert code == 2 and "no tokens" in err and out.read_bytes() == before
     assert run(capsys, "index", "world:facts:9", "--out", out, "--overwrite")[0] == 0 and out.read_bytes() != before
+
+
+def test_a_folder_of_documents(in_tmp: Path, capsys: Any) -> None:
+    notes = in_tmp / "notes"
+    (notes / "pay").mkdir(parents=True)
+    (notes / "a.md").write_text("# 玉山\n\n玉山是臺灣最高的山。\n")
+    (notes / "pay" / "b.txt").write_text("The boss earns 玉山 high sums.")
+    (notes / "broken.docx").write_bytes(b"no")
+    (in_tmp / "rights.toml").write_text('"pay/*" = ["boss"]')
+    flags = ("index", "notes", "--out", "i.db", "--json")
+    code, said, told = run(capsys, *flags, "--rights", "rights.toml")
+    answer = json.loads(said)
+    assert code == 0 and (answer["added"], answer["skipped"], answer["documents"]) == (2, 1, 1)
+    assert "broken.docx" in told
+    answer = json.loads(run(capsys, *flags, "--find", "玉山")[1])
+    assert [hit["source"] for hit in answer["found"]] == ["notes/a.md, 玉山, characters 0-10"] and answer["same"] == 2
+    answer = json.loads(run(capsys, "index", "--out", "i.db", "--find", "玉山", "--reader", "boss, x", "--json")[1])
+    assert len(answer["found"]) == 2 and answer["documents"] == 2
+    assert "nothing in it" in run(capsys, "index", "--out", "i.db", "--find", "boss")[1]
+    (notes / "a.md").unlink()
+    assert json.loads(run(capsys, *flags)[1])["deleted"] == 1
+    assert json.loads(run(capsys, *flags, "--remove")[1])["documents"] == 0
+    for words, told in [(("index", "notes", "--out", "s.db", "--overwrite"), "by itself"),
+                        (("index", "world:sums:9", "--remove"), "--remove"), (("index", "pay"), "no such"),
+                        (("index", "notes", "--out", "j.db", "--embed", "nowhere"), "nowhere")]:  # fmt: skip
+        code, _, err = run(capsys, *words, "-q")
+        assert code == 2 and told in err and len(err.strip().splitlines()) == 1
+
+
+def test_vectors_of_a_model_of_ours(folder: Path, capsys: Any) -> None:
+    notes = folder.parent / "notes"
+    notes.mkdir()
+    (notes / "a.txt").write_text("\n\n".join(LINES) + " the cat" * 40)  # longer than the model's context
+    (notes / "b.txt").write_text("The dog sat.")
+    out = folder.parent / "i.db"
+    code, said, told = run(capsys, "index", notes, "--out", out, "--embed", folder, "--find", "dog", "--json")
+    assert code == 0, told
+    answer = json.loads(said)
+    assert answer["width"] == 32 and answer["vectors"] == 2 and {hit["document"] for hit in answer["found"]} == {
+        "notes/a.txt", "notes/b.txt"}  # fmt: skip
+    answer = json.loads(run(capsys, "index", "--out", out, "--find", "zebra", "--json")[1])
+    assert len(answer["found"]) == 2  # by vectors
+    (notes / "b.txt").write_text("new")
+    code, _, err = run(capsys, "index", notes, "--out", out, "-q")
+    assert code == 2 and "give --embed" in err
