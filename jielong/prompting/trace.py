@@ -67,6 +67,7 @@ class Trace:
         self.met: set[str] = set()  # of those that this process came by
         self.replies: dict[str, Any] = {}  # request -> what came back
         self.spent: set[tuple[str, str, str]] = set()  # (run, problem, request) that a budget refused
+        self.over: set[tuple[str, str]] = set()  # the runs of these
         self.models: dict[str, list[Mapping[str, Any]]] = {}  # run -> its models' nodes, its own first
         self.asked: dict[str, asyncio.Future[Any]] = {}
         if self.path is not None and (replay or self.path.exists()):
@@ -82,6 +83,7 @@ class Trace:
             self.models.setdefault(node["run"], []).append(node)
         elif node["node"] == "spent":
             self.spent.add((node["run"], node["problem"], node["request"]))
+            self.over.add((node["run"], node["problem"]))
 
     @property
     def hash(self) -> str:
@@ -90,7 +92,7 @@ class Trace:
 
     def ended(self, run: str, problem: str) -> bool:
         """Whether a budget ended this run when it was recorded."""
-        return any(each[:2] == (run, problem) for each in self.spent)
+        return (run, problem) in self.over
 
     def add(self, kind: str, **content: Any) -> str:
         """A node; its id. One that is there already is not written again."""

@@ -15,6 +15,7 @@ from jielong.cli import feedback
 from jielong.cli.main import main
 from jielong.cli.thinking import tokens
 from jielong.lm.noisy import NoisyOracle
+from jielong.lm.scripted import Scripted
 
 
 class Adder(NoisyOracle):
@@ -170,3 +171,22 @@ def test_money_and_cache_at_the_command_line(capsys: Any, tmp_path: Path) -> Non
 @pytest.mark.parametrize("text, number", [("200000", 200_000), ("200k", 200_000), ("1.5M", 1_500_000), ("7", 7)])
 def test_tokens_are_said_as_people_say_them(text: str, number: int) -> None:
     assert tokens(text) == number
+
+
+def test_a_folder_of_ones_own_in_two_commands(capsys: Any, monkeypatch: Any) -> None:
+    papers = Path("papers")
+    papers.mkdir()
+    (papers / "tower.md").write_text("The tower of Lunde is 41 metres high.\n", "utf-8")
+    (papers / "cats.txt").write_text("Cats sleep all day.\n", "utf-8")
+    assert run(capsys, "index", papers, "--out", "papers.db")[0] == 0
+    replies = {"": "41 metres [1]"}
+    monkeypatch.setattr(feedback, "open_lm", lambda *_, **__: Scripted(replies))
+    flags = ("ask", "How high is the tower of Lunde?", "--index", "papers.db")
+    code, out, err = run(capsys, *flags)
+    assert (code, out) == (0, "41 metres\n") and "tower.md" in err
+    told = json.loads(run(capsys, *flags, "--trace", "t.jsonl", "--json")[1])
+    assert told["answer"] == "41 metres" and "tower.md" in told["sources"][0]
+    assert run(capsys, "replay", "t.jsonl")[0] == 0
+    replies[""] = "90 metres [1]"
+    assert run(capsys, *flags)[1] == ""  # the passage does not say so
+    assert run(capsys, "ask", "Who rules the moon?", "--index", "nowhere.db")[0] == 2
