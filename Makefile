@@ -56,6 +56,7 @@ results: .venv/.test .venv-referees/.stamp
 	@.venv-referees/bin/python scripts/check_families.py
 	@.venv-referees/bin/python scripts/server_results.py
 	@.venv-referees/bin/python scripts/server_law.py
+	@.venv-referees/bin/python scripts/retrieval.py
 	@.venv/bin/python scripts/measure.py
 	@.venv/bin/python scripts/measure.py --schedules
 	@.venv/bin/jielong lab report
@@ -65,7 +66,7 @@ lock:
 	@.venv-lock/bin/python -m pip install -q "torch==2.13.0+cpu" || .venv-lock/bin/python -m pip install -q "torch==2.13.0"
 	@.venv-lock/bin/python -m pip install -q packaging -e ".[dev]" hatchling editables
 	@.venv-lock/bin/python scripts/lock.py core
-	@.venv-lock/bin/python -m pip install -q accelerate aiohttp ctranslate2 datasets lm-eval openai requests tenacity \
+	@.venv-lock/bin/python -m pip install -q accelerate aiohttp bm25s ctranslate2 datasets lm-eval openai requests tenacity \
 		tensorboard transformers wandb
 	@.venv-lock/bin/python scripts/lock.py referees
 	@rm -rf .venv-lock
