@@ -13,6 +13,7 @@ import asyncio
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
@@ -105,14 +106,15 @@ def _part(content: Any) -> str:
 
 def _target(where: Any) -> Any:
     """What the SDK's client takes. UserError for a command that is not there."""
-    from mcp import StdioServerParameters
+    from mcp import StdioServerParameters, stdio_client
 
     if not isinstance(where, str) or re.match(r"^https?://", where):
         return where
     words = shlex.split(where)
     if not words or shutil.which(words[0]) is None:
         raise UserError(f"{where!r} is neither a URL nor a command: give http://HOST:PORT/mcp, or a program")
-    return StdioServerParameters(command=words[0], args=words[1:])
+    # Its words for people go where ours do, also where sys.stderr is something else (a notebook, a test).
+    return stdio_client(StdioServerParameters(command=words[0], args=words[1:]), errlog=sys.__stderr__ or sys.stderr)
 
 
 def _name(where: Any) -> str:

@@ -14,9 +14,8 @@ from typing import Any
 
 from jielong.agents.tools.tool import Refused, Tool, Tools
 from jielong.base.errors import UserError
-from jielong.infer.grammar.calls import CLOSE, OPEN, calls_grammar
-from jielong.infer.grammar.sizes import bounded, longest
 
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
 FEWEST = 8
 LETTERS = 4000  # characters of a text that has no bound of its own, where there is room for them
 
@@ -71,6 +70,9 @@ def form(tools: Tools, room: int, free: bool = True, thought: int = 0) -> tuple[
     `thought`: so many characters may stand before a call. Texts without a bound of their own may be as long as fits.
     UserError where no call fits.
     """
+    from jielong.infer.grammar.calls import calls_grammar
+    from jielong.infer.grammar.sizes import bounded
+
     if not tools:
         raise UserError("there are no tools: give at least one")
     thought = thought if free else 0
@@ -99,6 +101,8 @@ class Held:
 
 def most(tools: Sequence[Held], thought: int = 0) -> int:
     """The most bytes of a call, its marks and its end token included; with a thought, those of its characters."""
+    from jielong.infer.grammar.sizes import longest
+
     each = max(len(t.name) + longest(t.parameters) for t in tools)
     return 4 * thought + len(OPEN) + len('{"name": "", "arguments": }') + each + len(CLOSE) + 1
 

@@ -16,10 +16,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from jielong.agents.tools.calls import Call, Observation, carry_out, form, read
+from jielong.agents.tools.calls import OPEN, Call, Observation, carry_out, form, read
 from jielong.agents.tools.tool import Tools
 from jielong.base.errors import UserError
-from jielong.infer.grammar.calls import OPEN
 from jielong.lm.prompts import Prompt, canonical, kind_of
 from jielong.lm.protocol import LM, Draw, Score, Usage, check_draws, gather, settings
 from jielong.prompting.strategy import Answer, Problem, Strategy, tongue
