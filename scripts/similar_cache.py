@@ -46,7 +46,8 @@ def main() -> None:
                             control_name="exact", unit="share", group=name,
                             note=f"right hits {each.right:.1%} of {each.n[0]} that mean the same"))  # fmt: skip
         same, other = Words("same meaning, other words", "同義異詞"), Words("same words, another thing", "同詞異義")
-        lines = [Series(same, THRESHOLDS, [f.right for f in found]), Series(other, THRESHOLDS, [f.false for f in found])]
+        both = ((same, [f.right for f in found]), (other, [f.false for f in found]))
+        lines = [Series(words, THRESHOLDS, shares) for words, shares in both]
         axes = Axes(Words("threshold (cosine)", "門檻（餘弦）"), Words("taken for the same", "當成相同的比例"))
         series[name] = pictures.lines(Words("What a cache by similarity gives", "相似快取給出的答案"), lines, axes=axes)
     meta = store.origin("jielong.lm.similar", command=" ".join(["python", "scripts/similar_cache.py", *sys.argv[1:]]),

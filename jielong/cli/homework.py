@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from jielong.cli.common import Common
-from jielong.cli.thinking import DEFAULT, SAVING, Saving, open_thinker
+from jielong.cli.thinking import DEFAULT, SAVING, Saving, money, open_thinker
 
 if TYPE_CHECKING:
     from jielong.base.result import Result
@@ -138,7 +138,7 @@ def _found(talk: Talk, lm: LM, public: list[Problem], searched: Any, max_tokens:
         async def score(model: LM, instruction: str, problems: Any) -> float:
             value = await inner(model, instruction, problems)
             done[0] += 1
-            bar.update(done[0], tokens=lm.usage.tokens)
+            bar.update(done[0], tokens=lm.usage.tokens, **money(lm))
             return value
 
         async def search() -> Found:
@@ -159,8 +159,7 @@ def _sat(talk: Talk, lm: LM, prompts: list[str], sets: tuple[list[Problem], list
 
         def tell() -> None:
             done[0] += 1
-            spent = {"cost": f"{lm.spent:.4f}"} if hasattr(lm, "spent") else {}
-            bar.update(done[0], tokens=lm.usage.tokens, **spent)
+            bar.update(done[0], tokens=lm.usage.tokens, **money(lm))
 
         return run(sat(lm, prompts, *sets, max_tokens, tell))
 
