@@ -25,8 +25,8 @@ from jielong.base.errors import UserError
 from jielong.lm.cache_file import MOST, File, Form
 from jielong.lm.prompts import Prompt, canonical, key_of, text_of
 from jielong.lm.protocol import LM, Draw, Score, Usage, check_draws
-from jielong.lm.replay import _draw as draw_of
-from jielong.lm.replay import _sample_request as request_of
+from jielong.lm.replay import draw_of
+from jielong.lm.replay import sample_request as request_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -95,6 +95,7 @@ class Local(LM):
         self.lock = threading.Lock()  # one forward pass at a time: two would only slow each other
         self.lead: Prompt | None = None
         self.prefix: Prefix | None = None
+        self._last: tuple[Any, tuple[int, ...]] | None = None  # the latest chat: forty draws of it are laid out once
         self._testing = Collector(self._score, self.lock)
         able = {"sample", "stream", "score", "fork", "logprobs", "seed"}
         self.capabilities = frozenset(able | {"embed"} if hasattr(self.model, "hidden") else able)
@@ -147,7 +148,13 @@ class Local(LM):
 
     def tokens(self, prompt: Prompt) -> tuple[int, ...]:
         """The prompt's tokens, those of the fork's prefix first, however many."""
-        return tuple(prompt_ids(self.codec, prompt if self.lead is None else join(self.lead, prompt)))
+        last = self._last
+        if last is not None and isinstance(prompt, list) and last[0] == prompt:
+            return last[1]
+        ids = tuple(prompt_ids(self.codec, prompt if self.lead is None else join(self.lead, prompt)))
+        if isinstance(prompt, list) and all(type(turn) is dict and _flat(turn) for turn in prompt):
+            self._last = [dict(turn) for turn in prompt], ids  # a copy: the caller may go on with the list
+        return ids
 
     def ids(self, prompt: Prompt) -> tuple[int, ...]:
         """`tokens` that leave room for a reply. UserError when there are none or too many."""
@@ -243,6 +250,7 @@ class Local(LM):
 
         assert self.engine is not None  # one engine for all forks
         forked = copy.copy(self)
+        forked._last = None
         forked.lead = prefix if self.lead is None else join(self.lead, prefix)
         kind_of(forked.lead)
         ids = prompt_ids(self.codec, forked.lead, reply=False)
@@ -293,3 +301,8 @@ class Local(LM):
 
     def _score(self, tests: list[ToScore], cancelled: Collection[int]) -> list[np.ndarray]:
         return work.score(self.model, tests)
+
+
+def _flat(turn: dict[str, Any]) -> bool:
+    """Whether a copy of the turn shares nothing with it that may change."""
+    return all(isinstance(value, str) for value in turn.values())

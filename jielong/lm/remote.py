@@ -286,12 +286,13 @@ def _text(choice: Any) -> str:
 
 
 def _used(answer: dict[str, Any], prompt: Prompt) -> tuple[int, int | None]:
-    """Tokens read and written as the server counts them; words of the prompt and None where it does not."""
+    """Tokens read and written as the server counts them; words of the prompt and None where it does not, or lies: a
+    negative number would fill a budget up again."""
     used = answer.get("usage")
     used = used if isinstance(used, dict) else {}
-    read, written = used.get("prompt_tokens"), used.get("completion_tokens")
-    return (read if isinstance(read, int) else count_words(text_of(prompt)),
-            written if isinstance(written, int) else None)  # fmt: skip
+    read, written = (each if isinstance(each, int) and each >= 0 else None
+                     for each in (used.get("prompt_tokens"), used.get("completion_tokens")))  # fmt: skip
+    return count_words(text_of(prompt)) if read is None else read, written
 
 
 def _guess(prompt: Prompt) -> int:

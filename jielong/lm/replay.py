@@ -44,7 +44,7 @@ class Recorder(LM):
     async def asample(self, prompt: Prompt, n: int = 1, start: int = 0, **sampling: Any) -> list[Draw]:
         draws = await self.lm.asample(prompt, n, start, **sampling)
         for index, draw in enumerate(draws, start):
-            self._write("sample", _sample_request(prompt, sampling, index), draw)
+            self._write("sample", sample_request(prompt, sampling, index), draw)
         return draws
 
     async def astream(self, prompt: Prompt, start: int = 0, **sampling: Any) -> AsyncIterator[str]:
@@ -52,7 +52,7 @@ class Recorder(LM):
         async for piece in self.lm.astream(prompt, start, **sampling):
             pieces.append(piece)
             yield piece
-        self._write("stream", _sample_request(prompt, sampling, start), pieces)
+        self._write("stream", sample_request(prompt, sampling, start), pieces)
 
     async def ascore(self, prompt: Prompt, continuations: Sequence[str]) -> list[Score]:
         scores = await self.lm.ascore(prompt, continuations)
@@ -105,8 +105,8 @@ class Replay(LM):
 
     async def asample(self, prompt: Prompt, n: int = 1, start: int = 0, **sampling: Any) -> list[Draw]:
         check_draws(n, start)
-        found = [self._find("sample", _sample_request(prompt, sampling, i)) for i in range(start, start + n)]
-        draws = [_draw(record) for record in found]
+        found = [self._find("sample", sample_request(prompt, sampling, i)) for i in range(start, start + n)]
+        draws = [draw_of(record) for record in found]
         read, written = draws[0].usage.prompt, sum(d.usage.completion for d in draws)
         with self.meter.call(read + written) as bill:
             bill.add(prompt=read, completion=written)
@@ -114,7 +114,7 @@ class Replay(LM):
         return draws
 
     async def astream(self, prompt: Prompt, start: int = 0, **sampling: Any) -> AsyncIterator[str]:
-        for piece in self._find("stream", _sample_request(prompt, sampling, start)):
+        for piece in self._find("stream", sample_request(prompt, sampling, start)):
             yield piece
 
     async def ascore(self, prompt: Prompt, continuations: Sequence[str]) -> list[Score]:
@@ -135,14 +135,15 @@ class Replay(LM):
             raise NotRecorded(f"{self.path} holds no {verb} of {self.name} for {told}") from None
 
 
-def _sample_request(prompt: Prompt, sampling: Mapping[str, Any], index: int) -> dict[str, Any]:
+def sample_request(prompt: Prompt, sampling: Mapping[str, Any], index: int) -> dict[str, Any]:
     """What decides a draw. A setting that is given its default is the same as one not given."""
     law = {name: value for name, value in sampling.items() if name != "grammar"}
     form = {"grammar": list(sampling["grammar"])} if sampling.get("grammar") else {}
     return {"prompt": canonical(prompt), "sampling": {**settings(law).changes(), **form}, "index": index}
 
 
-def _draw(record: Mapping[str, Any]) -> Draw:
+def draw_of(record: Mapping[str, Any]) -> Draw:
+    """A draw that was written down."""
     top = tuple(tuple((int(i), float(p)) for i, p in place) for place in record["top"])
     return Draw(record["text"], tuple(record["ids"]), tuple(record["logprobs"]), record["reason"],
                 record["key"], Usage(**record["usage"]), top)

@@ -17,7 +17,7 @@ from jielong.lm.meter import Bill, BudgetSpent, Meter, count_words
 from jielong.lm.money import longest
 from jielong.lm.prompts import Prompt, canonical, key_of, text_of
 from jielong.lm.protocol import LM, Draw, Score, Usage, check_draws, settings
-from jielong.lm.replay import NotRecorded
+from jielong.lm.replay import NotRecorded, draw_of
 from jielong.prompting.strategy import PATH
 from jielong.prompting.trace import LAST, Trace
 
@@ -70,7 +70,7 @@ class Traced(LM):
         async with self._turn():
             with self._paid(requests, self._most(prompt) + n * wanted.max_tokens) as bill:
                 replies = await self.trace.recall(requests, ask)
-                draws = [_draw(each) for each in replies]
+                draws = [draw_of(each) for each in replies]
                 once = "seed" in self.capabilities  # a server reads the prompt again for each draw
                 read = draws[0].usage.prompt if once else sum(d.usage.prompt for d in draws)
                 bill.add(read, sum(d.usage.completion for d in draws))
@@ -177,9 +177,3 @@ class Traced(LM):
         """Tokens of a prompt; of a model elsewhere about as many, counted in words."""
         tokens = getattr(self.inner, "tokens", None)
         return len(tokens(prompt)) if callable(tokens) else count_words(text_of(prompt))
-
-
-def _draw(reply: Mapping[str, Any]) -> Draw:
-    top = tuple(tuple((int(i), float(p)) for i, p in place) for place in reply["top"])
-    return Draw(reply["text"], tuple(reply["ids"]), tuple(reply["logprobs"]), reply["reason"], reply["key"],
-                Usage(**reply["usage"]), top)  # fmt: skip

@@ -56,6 +56,20 @@ def test_draws_do_not_depend_on_order_or_concurrency(lm: Local) -> None:
     assert [essence(d) for d in many] == [alone[repr((p, 3, 0))] for p in PROMPTS]
 
 
+def test_a_chat_that_goes_on_is_another_prompt(lm: Local) -> None:
+    """The latest chat's tokens are kept; the list may go on, and a fork begins with another one."""
+    chat = [{"role": "user", "content": "one"}]
+    first = lm.tokens(chat)
+    assert lm.tokens(chat) == first == lm.tokens([{"role": "user", "content": "one"}])
+    chat.append({"role": "assistant", "content": "two"})
+    longer = lm.tokens(chat)
+    assert len(longer) > len(first)
+    chat[0]["content"] = "another"
+    assert lm.tokens(chat) != longer
+    fork = lm.fork([{"role": "system", "content": "be kind"}])
+    assert fork.tokens(chat) != lm.tokens(chat)
+
+
 def test_what_makes_a_draw_another(parts: Parts) -> None:
     base = Local(parts).sample("the cat", max_tokens=12)[0]
     assert Local(parts).sample("the cat", max_tokens=12)[0].ids == base.ids

@@ -253,3 +253,14 @@ def test_a_budget_is_kept() -> None:
         with pytest.raises(BudgetSpent):
             lm.sample(CHAT, max_tokens=60)
         assert len(seen) == 1
+
+
+def test_a_server_that_counts_below_nothing_fills_no_budget() -> None:
+    def lying(path: str, body: dict[str, Any]) -> Any:
+        status, answer, *rest = said("x y")
+        return status, {**answer, "usage": {"prompt_tokens": -1000, "completion_tokens": -5}}, *rest
+
+    with fake(lying) as (url, _):
+        lm = quick(url, budget=Budget(60))
+        lm.sample(CHAT, max_tokens=20)
+        assert lm.meter.budget is not None and lm.meter.budget.left < 60 and lm.usage.completion == 2
