@@ -1,0 +1,355 @@
+"""What the labs of thinking share: small models that were taught to answer the strategies' own prompts, and problems
+whose answers are known.
+
+A model of a million numbers cannot be talked into anything, so it is taught what a large one brings along: to answer at
+once when it is only asked, in steps when it is asked for steps, by a program, by smaller questions, from passages, and
+anew when others have answered too; each in the very words of `jielong/prompting`. English only, to be small. All that
+is measured was held out: pairs of numbers, rows longer than any that was added up, people of worlds never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jielong.base import noise
+from jielong.labs.lab import Budget, shared
+from jielong.lm.protocol import LM, gather
+from jielong.lm.sync import run
+from jielong.prompting import cot, debate, least_to_most, program_aided, retrieval
+from jielong.prompting.readers import number, one_of
+from jielong.prompting.strategy import Answer, Problem, Strategy, assistant, having, user
+from jielong.world.sums import long_split, steps
+from jielong.world.values import FIELDS
+from jielong.world.world import World
+
+if TYPE_CHECKING:
+    from jielong.base.talk import Talk
+    from jielong.lm.local import Local
+    from jielong.world.text import Question
+
+WIDTH, LAYERS, CONTEXT, BATCH = 96, 4, 512, 8
+VOCAB, CHATS = 1024, 40_000
+TAUGHT = 6_000_000  # tokens
+LONGEST, LISTED = 4, 8  # terms of a row that is added up in training, and of one that is only taken apart
+PASSAGES = 2
+FOLDER = "people"  # where their files lie
+REPLY = 96  # tokens
+READ = 40  # worlds whose people are read about in training: numbers from `OTHER` on
+OTHER = 1000
+Turns = list[Mapping[str, str]]
+COUNTS = {  # what is learnt, by share of the chats; reading is another model's: its texts are long
+    "sum": 0.08, "sum, steps": 0.22, "row": 0.14, "row, steps": 0.12, "row, taken apart": 0.12, "row, smaller": 0.18,
+    "program": 0.06, "others": 0.08,
+}  # fmt: skip
+READS = {"passages": 1.0}
+ANYWAY = {"sum, steps": 0.5, "sum, steps anyway": 0.5}
+
+
+@dataclass(frozen=True)
+class Lot:
+    """Numbers by lot for one item, each at an address of its own."""
+
+    seed: int
+    item: int
+
+    def __call__(self, name: str, low: int, high: int) -> int:
+        """From low to high, both counted in."""
+        return low + int(noise.integers(self.seed, name, self.item, below=high - low + 1, n=1)[0])
+
+    def chance(self, name: str, p: float) -> bool:
+        """Whether something of this probability happens."""
+        return self(name, 0, 9999) < 10_000 * p
+
+
+def operands(lot: Lot, split: str) -> tuple[int, int]:
+    """Two numbers of three digits of the split: a fifth of the unordered pairs is held out."""
+    for again in range(100):
+        a, b = lot(f"a{again}", 100, 999), lot(f"b{again}", 100, 999)
+        if long_split(a, b) == split:
+            return a, b
+    raise AssertionError("a hundred pairs in a row of the other split")
+
+
+def row(lot: Lot, shortest: int, longest: int) -> list[int]:
+    """A number and some of one digit, below 100 together: a longer row needs no sum that a shorter one does not."""
+    more = lot("terms", shortest, longest) - 1
+    return [lot("first", 1, 99 - 9 * more), *(lot(f"x{i}", 1, 9) for i in range(more))]
+
+
+def asked(terms: Sequence[int]) -> str:
+    """The question of a sum."""
+    return f"What is {'+'.join(map(str, terms))}?"
+
+
+def in_steps(terms: Sequence[int]) -> str:
+    """The reply in steps, with the ending that `cot` reads."""
+    if len(terms) == 2 and min(terms) > 99:
+        return cot.FINISH["en"].format(steps=steps(terms[0], terms[1], "en"), answer=sum(terms))
+    sums = [sum(terms[:i]) for i in range(1, len(terms) + 1)]
+    shown = ", ".join(f"{before}+{term}={after}" for before, term, after in zip(sums, terms[1:], sums[1:]))
+    return cot.FINISH["en"].format(steps=f"{shown}.", answer=sums[-1])
+
+
+def smaller(terms: Sequence[int]) -> list[str]:
+    """The smaller questions of a row."""
+    return [f"What is {terms[0]}+{terms[1]}?", *(f"And {term} more?" for term in terms[2:])]
+
+
+def _sum(lot: Lot) -> Turns:
+    terms = operands(lot, "train")
+    return [*user(asked(terms)), assistant(f"{sum(terms)}.")]
+
+
+def _sum_anyway(lot: Lot) -> Turns:
+    terms = operands(lot, "train")
+    return [*user(asked(terms)), assistant(in_steps(terms))]
+
+
+def _sum_steps(lot: Lot) -> Turns:
+    terms = operands(lot, "train")
+    return [*user(cot.ASK["en"].format(question=asked(terms))), assistant(in_steps(terms))]
+
+
+def _row(lot: Lot) -> Turns:
+    terms = row(lot, 2, LONGEST)
+    return [*user(asked(terms)), assistant(f"{sum(terms)}.")]
+
+
+def _row_steps(lot: Lot) -> Turns:
+    terms = row(lot, 2, LONGEST)
+    return [*user(cot.ASK["en"].format(question=asked(terms))), assistant(in_steps(terms))]
+
+
+def _row_apart(lot: Lot) -> Turns:
+    terms = row(lot, 2, LISTED)
+    listed = "\n".join(f"{i}. {each}" for i, each in enumerate(smaller(terms), 1))
+    return [*user(least_to_most.SPLIT["en"].format(question=asked(terms))), assistant(listed)]
+
+
+def _row_smaller(lot: Lot) -> Turns:
+    """Up to one of the smaller questions, or to the question itself."""
+    terms = row(lot, 2, LONGEST)
+    turns: Turns = []
+    for i, question in enumerate(smaller(terms), 2):
+        turns += [*user(question), assistant(f"{sum(terms[:i])}.")]
+    turns += [*user(asked(terms)), assistant(f"{sum(terms)}.")]
+    return turns[: 2 * lot("turns", 1, len(terms))]
+
+
+def product(lot: Lot) -> list[int]:
+    """Three numbers of two digits, for a * b + c."""
+    return [lot(f"p{i}", 10, 99) for i in range(3)]
+
+
+def asked_product(numbers: Sequence[int]) -> str:
+    """The question of a product and a sum."""
+    return "What is {}*{}+{}?".format(*numbers)
+
+
+def _program(lot: Lot) -> Turns:
+    terms = product(lot) if lot.chance("product", 0.5) else operands(lot, "train")
+    question = asked_product(terms) if len(terms) == 3 else asked(terms)
+    told = program_aided.ASK["en"].format(question=question, example=program_aided.EXAMPLE["en"])
+    return [*user(told), assistant(f"def solution():\n    return {question[8:-1]}")]
+
+
+def _others(lot: Lot) -> Turns:
+    terms = operands(lot, "train")
+    said = [in_steps(terms) if lot.chance(f"right{i}", 0.6) else wrong(lot, terms, f"w{i}") for i in range(3)]
+    told = debate.OTHERS["en"].format(said="\n\n".join(f"- {each}" for each in said[1:]),
+                                      attitude=debate.ATTITUDES["open"]["en"])  # fmt: skip
+    return [*user(asked(terms)), assistant(said[0]), *user(told), assistant(in_steps(terms))]
+
+
+def wrong(lot: Lot, terms: Sequence[int], name: str) -> str:
+    """A reply in steps of which one digit of the result is another."""
+    right, total = in_steps(terms), str(sum(terms))
+    place = lot(f"{name}, place", 0, len(total) - 1)
+    other = str((int(total[place]) + lot(f"{name}, digit", 1, 8)) % 10) if place else str(1 + int(total[0]) % 9)
+    return right.replace(total, total[:place] + other + total[place + 1 :])
+
+
+@dataclass(frozen=True)
+class Page:
+    """A text about one person as `retrieval` shows it: a file that holds nothing else."""
+
+    name: str
+    text: str
+
+    @property
+    def source(self) -> str:
+        """As `store.index` has it."""
+        return f"{FOLDER}/{self.name}.txt, characters 0-{len(self.text)}"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A world's English questions about people, and of each person the sentences that say each fact."""
+
+    questions: list[Question]
+    people: Mapping[str, Mapping[str, list[str]]]
+
+    def page(self, person: str, lot: Lot, name: str) -> Page:
+        """All that is known of a person, each fact in one of its wordings, in any order."""
+        facts = self.people[person]
+        said = [texts[lot(f"{name}, {fact}", 0, len(texts) - 1)] for fact, texts in facts.items()]
+        order = noise.permutation(noise.seed_of(lot.seed, name, lot.item), len(said)).tolist()
+        return Page(person, " ".join(said[i] for i in order))
+
+
+def known(seed: int) -> Known:
+    """Of thirty people of a world."""
+    world = World(seed, 30)
+    people: dict[str, dict[str, list[str]]] = {}
+    for text in world.texts("facts", 2400, lang="en"):
+        people.setdefault(text.origin.person, {}).setdefault(text.origin.fact, []).append(text.text)
+    questions = world.questions("facts", 400, split="train", lang="en")
+    return Known([q for q in questions if q.origin.fact in people[q.origin.person]], people)
+
+
+def _passages(lot: Lot, worlds: Sequence[Known]) -> Turns:
+    """A question behind pages about people, its own among them or not."""
+    world = worlds[lot("world", 0, len(worlds) - 1)]
+    question = world.questions[lot("question", 0, len(world.questions) - 1)]
+    about, names = question.origin.person, sorted(world.people)
+    others = [name for name in names if name != about]
+    shown = [others[lot(f"other{i}", 0, len(others) - 1)] for i in range(PASSAGES)]
+    place, knows = lot("place", 0, PASSAGES - 1), lot.chance("knows", 0.9)
+    if knows:
+        shown[place] = about
+    said = f"{question.accept[0]} [{place + 1}]" if knows else retrieval.UNKNOWN["en"]
+    pages = [world.page(name, lot, f"page{i}") for i, name in enumerate(shown)]
+    return [*user(retrieval.prompt(question.prompt, pages)), assistant(said)]  # type: ignore[arg-type]
+
+
+def chats(seed: int, n: int, shares: Mapping[str, float] = COUNTS, worlds: int = READ) -> Iterator[Turns]:
+    """About `n` chats of these shares, mixed."""
+    read = [known(OTHER + 100 * seed + i) for i in range(worlds)] if shares.get("passages") else []
+    makes: dict[str, Callable[[Lot], Turns]] = {
+        "sum": _sum, "sum, steps": _sum_steps, "sum, steps anyway": _sum_anyway, "row": _row, "row, steps": _row_steps,
+        "row, taken apart": _row_apart, "row, smaller": _row_smaller, "program": _program, "others": _others,
+        "passages": lambda lot: _passages(lot, read),
+    }  # fmt: skip
+    kinds = [kind for kind, share in shares.items() for _ in range(round(n * share))]
+    for i in noise.permutation(noise.seed_of("thinking", seed), len(kinds)).tolist():
+        yield makes[kinds[i]](Lot(noise.seed_of("thinking", seed, kinds[i]), i))
+
+
+def counts(budget: Budget, seed: int, width: int = WIDTH, taught: int = TAUGHT) -> Path:
+    """The run of a model that was taught to count, in all ways."""
+    return _taught(budget, "counts", COUNTS, seed, width, taught)
+
+
+def steps_anyway(budget: Budget, seed: int, width: int = WIDTH, taught: int = TAUGHT) -> Path:
+    """One that adds in steps, asked for them or not."""
+    return _taught(budget, "steps anyway", ANYWAY, seed, width, taught)
+
+
+def reads(budget: Budget, seed: int, width: int = WIDTH, taught: int = TAUGHT) -> Path:
+    """The run of a model that was taught to answer from passages."""
+    return _taught(budget, "reads", READS, seed, width, taught)
+
+
+def _taught(budget: Budget, name: str, shares: Mapping[str, float], seed: int, width: int, taught: int) -> Path:
+    key = (name, seed, width, taught, CHATS, sorted(shares.items()))
+    return shared(budget, key, _Taught(name, shares, seed, width, taught, budget.talk))
+
+
+@dataclass(frozen=True)
+class _Taught:
+    name: str
+    shares: Mapping[str, float]
+    seed: int
+    width: int
+    taught: int
+    talk: Talk
+
+    def __call__(self, folder: Path) -> None:
+        from jielong.data.chats import ChatRecord
+        from jielong.data.tokenise import tokenise_chats
+        from jielong.nets.config import shape
+        from jielong.nets.transformer import Transformer
+        from jielong.train import run as runs
+        from jielong.train.settings import Settings
+        from jielong.units import bpe
+        from jielong.units.chat import encode_chat
+
+        made = [[dict(turn) for turn in turns] for turns in chats(self.seed, CHATS, self.shares)]
+        codec = bpe.train([str(m["content"]) for turns in made[:4000] for m in turns], VOCAB, at_most=True)
+        learnt = all_of if "passages" in self.shares else last_turn
+        records = (ChatRecord(turns, f"thinking:{i}") for i, turns in enumerate(made))
+        tokens = tokenise_chats(records, lambda messages: learnt(*encode_chat(codec, messages)))
+        model = Transformer(shape(self.width, codec.size, CONTEXT, LAYERS), seed=self.seed)
+        settings = Settings(tokens=self.taught, context=CONTEXT, batch=BATCH, seed=self.seed, validate=0, save_every=0)
+        work = runs.Work(model, codec, tokens, None, settings, {"name": self.name})
+        runs.start(work, folder, self.talk, f"{self.name}, seed {self.seed}")
+
+
+def all_of(ids: list[int], marks: list[bool]) -> tuple[list[int], list[bool]]:
+    """Every token is learnt: in a page names come again and again, and what follows a name is how reading begins."""
+    return ids, [True] * len(marks)
+
+
+def last_turn(ids: list[int], marks: list[bool]) -> tuple[list[int], list[bool]]:
+    """Only the last turn is learnt: what was said before may be wrong."""
+    end = len(marks) - marks[::-1].index(True)
+    begin = max((i + 1 for i in range(end) if not marks[i]), default=0)
+    return ids, [begin <= i < end for i in range(len(ids))]
+
+
+def load(path: Path) -> Local:
+    """The model of a run, to be asked."""
+    from jielong.lm.local import load
+
+    return load(path)
+
+
+def answers(lm: LM, strategy: Strategy, problems: Sequence[Problem], **sampling: Any) -> list[Answer]:
+    """The strategy's answers to all, asked together."""
+
+    async def asked_all() -> list[Answer]:
+        asked_by = having(lm, **{"max_tokens": REPLY, **sampling})
+        return list(await gather(*(strategy(asked_by, problem) for problem in problems)))
+
+    return run(asked_all())
+
+
+def right(problems: Sequence[Problem], given: Sequence[Answer]) -> float:
+    """The share of right answers."""
+    return sum(problem.right(answer) for problem, answer in zip(problems, given, strict=True)) / len(problems)
+
+
+def sums(seed: int, n: int) -> list[Problem]:
+    """Additions of three digits, of held-out pairs."""
+    lots = (Lot(noise.seed_of("thinking, asked", seed), i) for i in range(n))
+    terms = [operands(lot, "test") for lot in lots]
+    return [_problem(f"sum{i}", asked(each), sum(each)) for i, each in enumerate(terms)]
+
+
+def rows(seed: int, n: int, terms: int) -> list[Problem]:
+    """Additions of so many digits."""
+    lots = (Lot(noise.seed_of("thinking, rows", seed, terms), i) for i in range(n))
+    made = [row(lot, terms, terms) for lot in lots]
+    return [_problem(f"row{terms}.{i}", asked(each), sum(each)) for i, each in enumerate(made)]
+
+
+def products(seed: int, n: int) -> list[Problem]:
+    """a * b + c, of two digits each."""
+    lots = (Lot(noise.seed_of("thinking, products", seed), i) for i in range(n))
+    made = [product(lot) for lot in lots]
+    return [_problem(f"product{i}", asked_product(each), each[0] * each[1] + each[2]) for i, each in enumerate(made)]
+
+
+def _problem(name: str, text: str, gold: int) -> Problem:
+    return Problem(text, name, str(gold), number)
+
+
+def about(seed: int, n: int) -> tuple[list[Problem], list[Page]]:
+    """Questions about the people of a world that no training has read, and a page about each of them."""
+    world, lot = known(seed), Lot(noise.seed_of("thinking, pages", seed), 0)
+    problems = [Problem(q.prompt, f"fact{i}", q.accept[0], one_of([name for name, _ in FIELDS[q.origin.get("field")]]))
+                for i, q in enumerate(world.questions[:n])]  # fmt: skip
+    return problems, [world.page(person, lot, person) for person in sorted(world.people)]
