@@ -1,0 +1,105 @@
+"""The stage of the labs of thinking: chats that are right, in the strategies' own words, and problems held out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from jielong.labs import thinking
+from jielong.labs.thinking import Lot
+from jielong.prompting import cot, debate, least_to_most, program_aided, retrieval
+from jielong.prompting.readers import number
+from jielong.prompting.strategy import Problem
+from jielong.world.sums import long_split
+
+MANY = 60
+
+
+def turns(kind: str) -> list[list[str]]:
+    shares = {kind: 1.0}
+    return [[str(turn["content"]) for turn in chat] for chat in thinking.chats(3, MANY, shares, worlds=2)]
+
+
+def value(text: str) -> int:
+    """What a sum of plain numbers and products is, without evaluating it."""
+    return sum(int(a) * int(b or 1) for a, b in re.findall(r"(\d+)(?:\*(\d+))?", text))
+
+
+@pytest.mark.parametrize("kind", [k for k in thinking.COUNTS if k not in ("row, taken apart", "row, smaller")])
+def test_what_is_learnt_is_right(kind: str) -> None:
+    for chat in turns(kind):
+        asked, said = chat[0].split("\n")[0], chat[-1]
+        if kind == "program":
+            assert value(said.removeprefix("def solution():\n    return ")) == value(asked)
+            assert program_aided.program(said) == said
+        else:
+            answer = cot.concluded(Problem(asked, read=number), said)
+            assert answer.value == str(value(asked)), chat
+
+
+def test_rows_are_taken_apart_into_questions_that_lead_to_the_sum() -> None:
+    for chat in turns("row, taken apart"):
+        terms = [int(t) for t in re.findall(r"\d+", chat[0].split("\n")[0])]
+        questions = least_to_most.NUMBERED.findall(chat[-1])
+        assert questions == thinking.smaller(terms) and value(" ".join(questions)) == sum(terms) < 100
+        assert 2 <= len(terms) <= thinking.LISTED
+    for chat in turns("row, smaller"):
+        asked, total = chat[::2], 0
+        for question, said in zip(asked, chat[1::2]):
+            total = total + value(question) if question.startswith("And") else value(question)
+            assert said == f"{total}."
+        assert len(chat) % 2 == 0 and len(chat) // 2 <= thinking.LONGEST
+
+
+def test_prompts_are_the_strategies_own() -> None:
+    def begins(kind: str, text: str) -> bool:
+        fixed = [part for part in re.split(r"\{\w+\}", text) if part.strip()]
+        return all(all(part in " ".join(chat) for part in fixed) for chat in turns(kind))
+
+    assert begins("sum, steps", cot.ASK["en"]) and begins("row, taken apart", least_to_most.SPLIT["en"])
+    assert begins("program", program_aided.ASK["en"]) and begins("others", debate.OTHERS["en"])
+    assert begins("passages", retrieval.ASK["en"])
+
+
+def test_pages_hold_the_answer_where_it_is_given() -> None:
+    known = 0
+    for chat in turns("passages"):
+        if chat[-1] == retrieval.UNKNOWN["en"]:
+            continue
+        found = re.fullmatch(r"(.+) \[(\d)\]", chat[-1])
+        assert found is not None
+        page = chat[0].split(f"<passage {found[2]} ")[1].split("</passage")[0]
+        assert retrieval.quoted(found[1], page)
+        known += 1
+    assert MANY // 2 < known < MANY
+
+
+def test_what_is_measured_was_held_out() -> None:
+    for problem in thinking.sums(1, MANY):
+        a, b = map(int, re.findall(r"\d+", problem.text))
+        assert long_split(a, b) == "test" and problem.gold == str(a + b)
+    for chat in turns("sum, steps"):
+        a, b = map(int, re.findall(r"\d+", chat[0])[:2])
+        assert long_split(a, b) == "train"
+    assert all(p.text.count("+") == 7 and int(p.gold or 0) < 100 for p in thinking.rows(1, MANY, 8))
+    problems, pages = thinking.about(2, 50)
+    assert len(pages) == 30 and all(p.read(p.gold or "") == p.gold for p in problems)
+    assert all(sum(retrieval.quoted(str(p.gold), page.text) for page in pages) >= 1 for p in problems)
+
+
+def test_only_the_last_turn_is_learnt() -> None:
+    def learnt(marks: Sequence[int]) -> list[bool]:
+        return thinking.last_turn([0] * len(marks), [bool(m) for m in marks])[1]
+
+    assert learnt([0, 1, 1, 0, 0, 1, 0]) == [False] * 5 + [True, False]
+    assert learnt([1, 1]) == [True, True]
+
+
+def test_wrong_replies_are_wrong_in_the_result_alone() -> None:
+    for item in range(MANY):
+        terms = thinking.operands(Lot(1, item), "train")
+        said, right = thinking.wrong(Lot(1, item), terms, "w"), thinking.in_steps(terms)
+        assert len(said) == len(right) and said.split(", so")[0] == right.split(", so")[0]
+        assert number(said) != str(sum(terms)) and len(str(number(said))) == len(str(sum(terms)))
