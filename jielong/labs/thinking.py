@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 WIDTH, LAYERS, CONTEXT, BATCH = 96, 4, 512, 8
 VOCAB, CHATS = 1024, 40_000
 TAUGHT = 6_000_000  # tokens
+ROWS = 4  # in a chat, at most
 LONGEST, LISTED = 4, 8  # terms of a row that is added up in training, and of one that is only taken apart
 PASSAGES = 2
 FOLDER = "people"  # where their files lie
@@ -130,13 +131,15 @@ def _row_apart(lot: Lot) -> Turns:
 
 
 def _row_smaller(lot: Lot) -> Turns:
-    """Up to one of the smaller questions, or to the question itself."""
-    terms = row(lot, 2, LONGEST)
+    """A chat of rows, up to one of the smaller questions of the last, or to its own: long chats are nothing new, long
+    rows are."""
     turns: Turns = []
-    for i, question in enumerate(smaller(terms), 2):
-        turns += [*user(question), assistant(f"{sum(terms[:i])}.")]
-    turns += [*user(asked(terms)), assistant(f"{sum(terms)}.")]
-    return turns[: 2 * lot("turns", 1, len(terms))]
+    for which in range(lot("rows", 1, ROWS)):
+        terms, before = row(Lot(lot.seed, ROWS * lot.item + which), 2, LONGEST), len(turns)
+        for i, question in enumerate(smaller(terms), 2):
+            turns += [*user(question), assistant(f"{sum(terms[:i])}.")]
+        turns += [*user(asked(terms)), assistant(f"{sum(terms)}.")]
+    return turns[: before + 2 * lot("turns", 1, len(terms))]
 
 
 def product(lot: Lot) -> list[int]:

@@ -46,11 +46,11 @@ def test_rows_are_taken_apart_into_questions_that_lead_to_the_sum() -> None:
         assert questions == thinking.smaller(terms) and value(" ".join(questions)) == sum(terms) < 100
         assert 2 <= len(terms) <= thinking.LISTED
     for chat in turns("row, smaller"):
-        asked, total = chat[::2], 0
-        for question, said in zip(asked, chat[1::2]):
-            total = total + value(question) if question.startswith("And") else value(question)
-            assert said == f"{total}."
-        assert len(chat) % 2 == 0 and len(chat) // 2 <= thinking.LONGEST
+        total = more = 0
+        for question, said in zip(chat[::2], chat[1::2], strict=True):
+            follows = question.startswith("And")
+            total, more = (total + value(question), more + 1) if follows else (value(question), 0)
+            assert said == f"{total}." and more <= thinking.LONGEST - 2
 
 
 def test_prompts_are_the_strategies_own() -> None:
