@@ -28,6 +28,10 @@ def ask(
     index: Path | None = None,
     passages: Annotated[int, Parameter(alias="-k")] = 5,
     reader: str = "",
+    table: Path | None = None,
+    tools: str = "",
+    sandbox: str = "",
+    out: Path | None = None,
     read: str = "whole",
     budget: str = "",
     trace: Path | None = None,
@@ -39,8 +43,9 @@ def ask(
 ) -> None:
     """Answer a question with a strategy, given as an argument or on standard input.
 
-    Standard output gets the answer only. With --index it is looked for in your documents (jielong index FOLDER), and
-    none is given where they do not hold one.
+    Standard output gets the answer only. With --index it is looked for in your documents (jielong index FOLDER), its
+    sources are told, and none is given where they do not hold one. With --table the model writes a program that works
+    it out, and a chart of it (--out).
 
     Parameters
     ----------
@@ -56,6 +61,14 @@ def ask(
         With --index: how many passages are shown to the model.
     reader
         With --index: who asks; what this reader may not see is as if it were not there.
+    table
+        Answer from this table (CSV, TSV, JSONL, Parquet) or the lines of this document by a program.
+    tools
+        What the model may call: "calculator, clock, python, search=STORE, FILE.py:FUNCTION".
+    sandbox
+        Where programs that the model writes are run: monty, sandlock, bubblewrap, docker (default: what works here).
+    out
+        With --table: a new folder for the page, the chart and the program.
     read
         What an answer looks like: whole, number, last_line, "one_of('yes', 'no')".
     budget
@@ -67,29 +80,59 @@ def ask(
     device
         cpu, cuda, mps or auto.
     """
+    from jielong.cli import charting
+    from jielong.cli.acting import hands
     from jielong.lm.meter import Budget
     from jielong.prompting import problems, spec
     from jielong.prompting.trace import Run
 
     talk = common.talk()
     problem = problems.ask(_question(question), read)
-    text = spec.canonical(strategy)
-    if index is not None:
-        who = f", reader={reader!r}" if reader else ""
-        inner = repr(text) if spec.OWN.match(text) else text
-        text = spec.canonical(f"retrieve({inner}, index={str(index)!r}, k={passages}{who})")
-    how, about = spec.parse(text), Run(text, laws(drawing))  # what is wrong is told before a model is loaded
-    limit = Budget(tokens(budget)) if budget else None
-    lm = open_thinker(model, device, drawing.seed, saving, adapter)
-    answer = _answered(talk, lm, problem, how, about, limit, trace)
+    text = _text(strategy, model, index, passages, reader, table, tools)
+    charting.check(out, table)
+    with hands(sandbox) as given:
+        how, about = spec.parse(text, given), Run(text, laws(drawing))  # what is wrong is told before a model is loaded
+        limit = Budget(tokens(budget)) if budget else None
+        lm = open_thinker(model, device, drawing.seed, saving, adapter)
+        answer = _answered(talk, lm, problem, how, about, limit, trace)
     _show(talk, answer)
+    made = charting.told(talk, answer, problem, table, out) if table else {}
     used = lm.usage
     talk.detail(f"{used.calls} calls, {used.prompt} tokens read, {used.completion} written")
     talk.document({"question": problem.text, "model": lm.name, "strategy": text, "answer": answer.value,
                    "text": answer.text, "votes": dict(answer.votes), "note": answer.note, "sources": _sources(answer),
-                   "usage": used, "trace": trace, **money(lm)})  # fmt: skip
+                   "usage": used, "trace": trace, **made, **money(lm)})  # fmt: skip
     talk.next_command(f"jielong replay {trace}" if trace else
                       f'jielong compare mine.jsonl --model {model} --strategies "direct, vote(cot, n=5)"')  # fmt: skip
+
+
+def _text(
+    strategy: str, model: str, index: Path | None, passages: int, reader: str, table: Path | None, tools: str
+) -> str:  # fmt: skip
+    """The strategy with what the flags put around it, in its text form: a replay has no flags."""
+    from jielong.base.errors import UserError
+    from jielong.cli.feedback import address
+    from jielong.prompting import spec
+
+    if table is not None:
+        if index is not None or tools or strategy != "direct":
+            raise UserError("--table is answered by a program: leave out --strategy, --index and --tools")
+        return spec.canonical(f"chart({str(table)!r})")
+    text = spec.canonical(strategy)
+    if tools:
+        loose = ", constrained=False" if address(model) else ""  # OpenAI's API takes no grammar of calls
+        text = spec.canonical(f"with_tools({_inner(text)}, {tools!r}{loose})")
+    if index is not None:
+        who = f", reader={reader!r}" if reader else ""
+        text = spec.canonical(f"retrieve({_inner(text)}, index={str(index)!r}, k={passages}{who})")
+    return text
+
+
+def _inner(text: str) -> str:
+    """A strategy's text inside another's."""
+    from jielong.prompting import spec
+
+    return repr(text) if spec.OWN.match(text) else text
 
 
 def _answered(

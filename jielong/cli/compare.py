@@ -31,6 +31,7 @@ def compare(
     once: Annotated[bool, Parameter(negative=())] = False,
     examples: str = "",
     read: str = "",
+    sandbox: str = "",
     out: Path = Path("runs/compare"),
     resume: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
@@ -64,6 +65,8 @@ def compare(
         A file (or world:KIND) of questions that few-shot strategies show.
     read
         What an answer looks like: number, last_line, "one_of('yes', 'no')"; else seen from the answers.
+    sandbox
+        Where programs that the model writes are run: monty, sandlock, bubblewrap, docker (default: what works here).
     out
         The folder of the report, the result and the trace.
     resume
@@ -80,22 +83,24 @@ def compare(
     from jielong.base.errors import UserError
     from jielong.base.files import RUN_MARK, run_dir, write_json
     from jielong.base.plain import loads
+    from jielong.cli.acting import hands
     from jielong.prompting import problems, spec
     from jielong.prompting.compare import share
     from jielong.prompting.trace import Trace
 
     talk, total = common.talk(), tokens(budget)
-    made = spec.parse_many(strategies)
-    asked = problems.load(data, n, read=read, examples=examples)
-    share(total, asked)  # what is wrong is told before a model is loaded
-    if at_once < 1:
-        raise UserError(f"--at-once is {at_once}: give 1 or more")
-    lm = open_thinker(model, device, drawing.seed, saving, adapter)
-    if not (resume and (out / RUN_MARK).is_file()):
-        run_dir(out.parent, out.name, overwrite)
-    trace = Trace(out / "trace.jsonl")
-    with going_on_with(_again()):
-        found = _watched(talk, trace, lm, made, asked, total, laws(drawing), once, at_once)
+    with hands(sandbox) as given:
+        made = spec.parse_many(strategies, given)
+        asked = problems.load(data, n, read=read, examples=examples)
+        share(total, asked)  # what is wrong is told before a model is loaded
+        if at_once < 1:
+            raise UserError(f"--at-once is {at_once}: give 1 or more")
+        lm = open_thinker(model, device, drawing.seed, saving, adapter)
+        if not (resume and (out / RUN_MARK).is_file()):
+            run_dir(out.parent, out.name, overwrite)
+        trace = Trace(out / "trace.jsonl")
+        with going_on_with(_again()):
+            found = _watched(talk, trace, lm, made, asked, total, laws(drawing), once, at_once)
     meta = {"command": shlex.join(["jielong", *sys.argv[1:]]), "model": lm.name, "data": data, "budget": total,
             "problems": len(asked), "settings": laws(drawing), "seed": drawing.seed, "trace": trace.hash,
             "usage": lm.usage}  # fmt: skip

@@ -11,7 +11,7 @@ SHOWN = 20  # differing answers in the table
 
 
 def replay(trace: Path, *, common: Common = Common()) -> None:
-    """Run the strategies of a trace again on what was recorded, without a model.
+    """Run the strategies of a trace again on what was recorded, without a model, a tool or a sandbox.
 
     Fails where a strategy now asks for something else, or comes to another decision.
 
@@ -21,10 +21,12 @@ def replay(trace: Path, *, common: Common = Common()) -> None:
         What `jielong ask --trace` or `jielong compare` wrote.
     """
     from jielong.base.errors import WorkFailed
+    from jielong.cli.acting import hands
     from jielong.prompting.replay import repeat
 
     talk = common.talk()
-    found = repeat(trace)
+    with hands(replay=True) as given:
+        found = repeat(trace, given)
     if found.other:
         raise WorkFailed(f"{trace}: the strategies came to other decisions than were recorded: they have changed since")
     talk.answer(f"the same: {found.runs} runs, {found.calls} calls, none to a model, in {found.seconds:.2f} s "

@@ -17,18 +17,18 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jielong.base.errors import UserError
 from jielong.lm.prompts import Message
 from jielong.lm.protocol import LM
+from jielong.prompting.program_aided import Runner, ended
 from jielong.prompting.retrieval import harmless
-from jielong.prompting.strategy import Answer, Problem, assistant, say, tongue, user
-from jielong.prompting.trace import note
+from jielong.prompting.strategy import Answer, Problem, Strategy, assistant, say, tongue, user
 
 if TYPE_CHECKING:
     from jielong.data.tables import Table
-    from jielong.prompting.program_aided import Runner
 
 KINDS, POINTS, SHOWN = ("bars", "line"), 1000, 5
 FORM = (
@@ -66,10 +66,23 @@ class Charted(Answer):
     code: str = ""
 
 
-async def chart(lm: LM, problem: Problem, table: Table, run: Runner, tries: int = 3) -> Charted:
-    """The problem's question answered from the table by a program that `run` holds in a sandbox."""
-    if tries < 1 or not table.rows:
-        raise UserError(f"{tries} tries and {len(table.rows)} rows: give 1 or more of each")
+def chart(table: Table | str | Path, run: Runner, tries: int = 3) -> Strategy:
+    """The question answered from the table, or the file of one, by a program that `run` holds in a sandbox. Answers are
+    `Charted`. UserError for what is no table, an empty one, and tries below 1."""
+    from jielong.data.tables import read_table
+
+    known = read_table(table) if isinstance(table, str | Path) else table
+    if tries < 1 or not known.rows:
+        raise UserError(f"{tries} tries and {len(known.rows)} rows: give 1 or more of each")
+
+    async def charted(lm: LM, problem: Problem) -> Charted:
+        return await _programmed(lm, problem, known, run, tries)
+
+    return charted
+
+
+async def _programmed(lm: LM, problem: Problem, table: Table, run: Runner, tries: int) -> Charted:
+    """Programs until one works."""
     lang, why, reply, code = tongue(problem.text), "", "", ""
     rows = "\n".join(harmless(repr(list(row)))[:300] for row in table.rows[:SHOWN])
     asked: list[Message] = user(ASK[lang].format(columns=harmless(repr(list(table.columns))), count=len(table.rows),
@@ -79,9 +92,8 @@ async def chart(lm: LM, problem: Problem, table: Table, run: Runner, tries: int 
         code = program(reply)
         why = "there is no function solution(columns, rows) in it"
         if code:
-            ran = await run(whole(code, table))
-            note(lm, "tool", name="python", code=code, out=ran.out[:2000], ok=ran.ok)
-            why = "" if ran.ok else (ran.err.strip().splitlines() or ["it ended without a reason"])[-1][:300]
+            ran = await ended(lm, run, whole(code, table))
+            why = "" if ran.ok else ran.why
             if not why:
                 try:
                     said, drawn = understood(ran.out)

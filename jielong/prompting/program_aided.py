@@ -1,9 +1,9 @@
 """Program-aided answers: the model writes a program, and what the program prints is the answer (Gao et al. 2022, PAL).
 
 The reply must define `solution()`; the value that it returns is printed and read. The program goes to `run`, which has
-to hold it in a sandbox, for instance `functools.partial(arun, box)` of `jielong.agents.sandbox`: nothing that a model
-wrote is run in this process. A program that is none, fails or prints nothing readable is no answer. The paper's
-majority of 40 is `vote(program_aided(run), n=40)`.
+to hold it in a sandbox, for instance `functools.partial(arun, box)` of `jielong.agents.sandbox` (the command line gives
+one by itself): nothing that a model wrote is run in this process. A program that is none, fails or prints nothing
+readable is no answer. The paper's majority of 40 is `vote(program_aided(run), n=40)`.
 
 If a reply understands the question with probability 1 - s, and a model working in its head slips with probability a,
 the model alone is right with (1 - s)(1 - a), and with a program, which does not slip, with 1 - s.
@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from jielong.lm.protocol import LM
 from jielong.prompting.strategy import Answer, Problem, Strategy, say, tongue, user
-from jielong.prompting.trace import note
+from jielong.prompting.trace import once
 
 ASK = {
     "en": "{question}\nWrite a Python function solution() that works out the answer and returns it. "
@@ -49,6 +50,30 @@ class Ran(Protocol):
 Runner = Callable[[str], Awaitable[Ran]]
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A `Ran` as it stands in a trace."""
+
+    ok: bool
+    out: str
+    err: str
+
+    @property
+    def why(self) -> str:
+        """The last line of its error."""
+        return (self.err.strip().splitlines() or ["it ended without a reason"])[-1][:300]
+
+
+async def ended(lm: LM, run: Runner, code: str) -> Ended:
+    """How the program ends. What a trace holds of it is not run again."""
+
+    async def work() -> dict[str, Any]:
+        ran = await run(code)
+        return {"ok": ran.ok, "out": ran.out, "err": ran.err}
+
+    return Ended(**await once(lm, work, name="python", code=code))
+
+
 def program_aided(run: Runner) -> Strategy:
     """One call, one program."""
 
@@ -58,10 +83,9 @@ def program_aided(run: Runner) -> Strategy:
         code = program(reply)
         if code is None:
             return Answer(None, reply, note="the reply defines no solution()")
-        ran = await run(code + CALL)
-        note(lm, "tool", name="python", code=code, out=ran.out, ok=ran.ok)
+        ran = await ended(lm, run, code + CALL)
         if not ran.ok:
-            return Answer(None, reply, note=f"the program failed: {ran.err.strip().splitlines()[-1:] or 'no reason'}")
+            return Answer(None, reply, note=f"the program failed: {ran.why}")
         return Answer(problem.read(ran.out.strip()), reply, note=f"the program printed {ran.out.strip()[:100]!r}")
 
     return programmed

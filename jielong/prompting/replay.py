@@ -39,9 +39,9 @@ class Repeated:
     seconds: float
 
 
-def repeat(path: str | Path) -> Repeated:
-    """Run all strategies of a trace again on what was recorded. NotRecorded for a call that the trace does not hold:
-    the strategies have changed since. UserError for a run without a text form."""
+def repeat(path: str | Path, given: spec.Given = spec.NOTHING) -> Repeated:
+    """Run all strategies of a trace again on what was recorded; `given` as in `spec`. NotRecorded for a call that the
+    trace does not hold: the strategies have changed since. UserError for a run without a text form."""
     trace = Trace(path, replay=True)
     nodes = list(read(path))
     problems = {each["problem"]: unpack(each) for each in nodes if each["node"] == "problem"}
@@ -49,7 +49,7 @@ def repeat(path: str | Path) -> Repeated:
     if any(not each["strategy"] for each in runs.values()):
         raise UserError(f"{path} holds runs of strategies without a text form: replay it in Python, Trace(path, "
                         "replay=True)")  # fmt: skip
-    made = {each["strategy"]: spec.parse(each["strategy"]) for each in runs.values()}
+    made = {each["strategy"]: spec.parse(each["strategy"], given) for each in runs.values()}
     answers = [each for each in nodes if each["node"] == "answer"]
 
     async def all_of_them() -> None:

@@ -6,6 +6,10 @@
 The text is read by `ast` and walked here, never evaluated: it may hold names, calls, and literal numbers, strings,
 lists and tuples. A name is a function of a file in `prompting/` that is a strategy by its types, (LM, Problem) ->
 Answer, or makes one, -> Strategy: nobody has to list them. "FILE.py:FUNCTION" is one of your own.
+
+`given` is what whoever reads the text adds to it by name: parameters that have no default and are not in the text, as
+the `run` of program_aided (which sandbox there is is no matter of the text), and makers of strategies (-> Strategy)
+from rooms above.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jielong.base.errors import UserError
@@ -32,24 +37,26 @@ TYPES = (
     re.compile(rf"^async def ([a-z]\w*)\(\s*lm: LM,\s*problem: Problem\b{ARGUMENTS}\) -> Answer:", re.MULTILINE),
 )
 READERS = ("number", "first_number", "last_line", "one_of", "after")
+Given = Mapping[str, Any]
+NOTHING: Given = MappingProxyType({})
 
 
-def parse(text: str) -> Strategy:
+def parse(text: str, given: Given = NOTHING) -> Strategy:
     """The strategy that the text says. UserError, with what is wrong, for anything else."""
-    return _strategy(_node(text), text)
+    return _strategy(_node(text), text, given)
 
 
-def parse_many(text: str) -> dict[str, Strategy]:
+def parse_many(text: str, given: Given = NOTHING) -> dict[str, Strategy]:
     """Several, apart by commas or semicolons, by their canonical texts. UserError where one stands twice."""
     if OWN.match(text.strip()):
-        return {text.strip(): parse(text)}
+        return {text.strip(): parse(text, given)}
     node = _node(text.replace(";", ","))
     found: dict[str, Strategy] = {}
     for each in node.elts if isinstance(node, ast.Tuple) else [node]:
         name = ast.unparse(each)
         if name in found:
             raise UserError(f"{name} stands twice among the strategies: name each once")
-        found[name] = _strategy(each, text)
+        found[name] = _strategy(each, text, given)
     if not found:
         raise UserError('no strategy is named: give some, as in "direct, vote(cot, n=5)"')
     return found
@@ -86,24 +93,30 @@ def _node(text: str) -> ast.expr:
         raise UserError(f"cannot read {text!r} ({error}): write a strategy as vote(cot, n=5)") from None
 
 
-def _strategy(node: ast.expr, text: str) -> Strategy:
+def _strategy(node: ast.expr, text: str, given: Given) -> Strategy:
     if isinstance(node, ast.Constant) and isinstance(node.value, str) and (own := OWN.match(node.value)):
-        return _made(_own(Path(own[1]), own[2]), (), {}, node.value)
+        return _made(_own(Path(own[1]), own[2]), (), {}, node.value, given)
     if isinstance(node, ast.Name):
-        return _made(_find(node.id), (), {}, node.id)
+        return _made(_find(node.id, given), (), {}, node.id, given)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        values = [_value(each, text) for each in node.args]
+        values = [_value(each, text, given) for each in node.args]
         if any(each.arg is None for each in node.keywords):
             raise UserError(f"** has no place in {text!r}: name each parameter")
-        named = {str(each.arg): _value(each.value, text) for each in node.keywords}
-        return _made(_find(node.func.id), tuple(values), named, node.func.id)
+        named = {str(each.arg): _value(each.value, text, given) for each in node.keywords}
+        return _made(_find(node.func.id, given), tuple(values), named, node.func.id, given)
     raise UserError(f"{ast.unparse(node)!r} is no strategy: write a name, or a call as vote(cot, n=5)")
 
 
-def _made(function: Callable[..., Any], values: tuple[Any, ...], named: Mapping[str, Any], name: str) -> Strategy:
+def _made(
+    function: Callable[..., Any], values: tuple[Any, ...], named: Mapping[str, Any], name: str, given: Given
+) -> Strategy:  # fmt: skip
     """The function with its parameters: itself if it takes a model and a problem, else what it makes."""
     leaf = inspect.iscoroutinefunction(function)
     signature = inspect.signature(function)
+    open_ = list(signature.parameters.values())[len(values) + (2 if leaf else 0) :]
+    added = {each.name: given[each.name] for each in open_
+             if each.default is each.empty and each.name in given and each.name not in named}  # fmt: skip
+    named = {**named, **added}
     try:
         signature.bind(None, None, *values, **named) if leaf else signature.bind(*values, **named)
     except TypeError as error:
@@ -126,20 +139,20 @@ def _bound(signature: inspect.Signature, values: tuple[Any, ...], named: Mapping
             if k not in list(signature.parameters)[:2]}  # fmt: skip
 
 
-def _value(node: ast.expr, text: str) -> Any:
+def _value(node: ast.expr, text: str, given: Given) -> Any:
     """A parameter: a literal, a list of parameters, a reader, or a strategy."""
     if isinstance(node, ast.Constant):
         own = isinstance(node.value, str) and OWN.match(node.value)
-        return _strategy(node, text) if own else node.value
+        return _strategy(node, text, given) if own else node.value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         number = getattr(node.operand, "value", None)
         if isinstance(number, int | float):
             return -number
     if isinstance(node, ast.Tuple | ast.List):
-        return tuple(_value(each, text) for each in node.elts)
+        return tuple(_value(each, text, given) for each in node.elts)
     if isinstance(node, ast.Name | ast.Call):
         name = node.id if isinstance(node, ast.Name) else getattr(node.func, "id", "")
-        return _reader(node, text) if name in READERS else _strategy(node, text)
+        return _reader(node, text) if name in READERS else _strategy(node, text, given)
     raise UserError(f"{ast.unparse(node)!r} in {text!r} is neither a number, a string, a list nor a strategy")
 
 
@@ -162,13 +175,20 @@ def _reader(node: ast.expr, text: str) -> Reader:
                     'after("so", number)')  # fmt: skip
 
 
-def _find(name: str) -> Callable[..., Any]:
+def _find(name: str, given: Given) -> Callable[..., Any]:
     """The strategy, or the maker of one, of that name."""
     known = names()
     if name not in known:
+        if name in given and _makes(made := given[name]):
+            return made
         raise UserError(f"no strategy {name!r}: there are {', '.join(known)}, and FILE.py:FUNCTION")
     found: Callable[..., Any] = getattr(importlib.import_module(known[name]), name)
     return found
+
+
+def _makes(value: Any) -> bool:
+    """Whether it makes a strategy, by its types."""
+    return inspect.isfunction(value) and value.__annotations__.get("return") in ("Strategy", Strategy)
 
 
 def _own(file: Path, name: str) -> Callable[..., Any]:

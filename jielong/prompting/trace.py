@@ -79,6 +79,8 @@ class Trace:
         self.ids.add(identity(node))
         if node["node"] == "call":
             self.replies.update(zip(node["requests"], node["replies"]))
+        elif "request" in node and "reply" in node:  # a tool's, see `once`
+            self.replies[node["request"]] = node["reply"]
         elif node["node"] == "model":
             self.models.setdefault(node["run"], []).append(node)
         elif node["node"] == "spent":
@@ -160,6 +162,16 @@ def note(lm: LM, kind: str, **content: Any) -> None:
     traced = _traced(lm)
     if traced is not None:
         traced.node(kind, tuple(getattr(lm, "path", ())), **content)
+
+
+async def once(lm: LM, work: Callable[[], Awaitable[Any]], **what: Any) -> Any:
+    """What `work` gives, as plain values, written down as a "tool" that was asked for `what`. Asked for again on the
+    same branch, or when the trace is gone on with or replayed, it is not done again. Without a trace it is just done.
+    """
+    traced = _traced(lm)
+    if traced is None:
+        return plain(await work())
+    return await traced.once(tuple(getattr(lm, "path", ())), what, work)
 
 
 def beside(lm: LM, other: LM) -> LM:

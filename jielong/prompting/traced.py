@@ -7,7 +7,7 @@ for a call then never depends on which of its neighbours ended first, and runs o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ class Traced(LM):
 
     async def asample(self, prompt: Prompt, n: int = 1, start: int = 0, **sampling: Any) -> list[Draw]:
         check_draws(n, start)
-        wanted = settings({name: value for name, value in sampling.items() if name != "grammar"})
+        wanted = settings(sampling)
         law = {**wanted.changes(), **({"grammar": list(sampling["grammar"])} if sampling.get("grammar") else {})}
         request = {"prompt": canonical(prompt), "sampling": law}
         base = key_of("sample", self.key, request)
@@ -123,6 +123,20 @@ class Traced(LM):
         followed = {parent for parents in inside.values() for parent in parents}
         parents = tuple(sorted(set(inside) - followed)) or LAST.get()
         self._keep(kind, path, parents, content)
+
+    async def once(self, path: tuple[Any, ...], what: Mapping[str, Any], work: Callable[[], Awaitable[Any]]) -> Any:
+        """See `trace.once`."""
+        request = key_of("tool", self.run, self.problem, path, what)
+
+        async def done(first: int, count: int) -> list[Any]:
+            if self.trace.replay:
+                raise NotRecorded(f"{self.trace.path or 'the trace'} does not hold what came of {what} for "
+                                  f"{self.problem!r}: the strategies have changed since")  # fmt: skip
+            return [await work()]
+
+        (reply,) = await self.trace.recall([request], done)
+        self.node("tool", path, **what, request=request, reply=reply)
+        return reply
 
     def _call(self, verb: str, request: Mapping[str, Any], requests: Sequence[str], replies: Sequence[Any],
               usage: Usage) -> None:  # fmt: skip

@@ -15,10 +15,9 @@ from jielong.data.tables import Table, read_table, value
 from jielong.lm.noisy import NoisyOracle
 from jielong.lm.protocol import LM
 from jielong.lm.scripted import Scripted
-from jielong.lm.sync import run as wait
 from jielong.prompting.charts import Charted, chart, understood, whole
 from jielong.prompting.readers import number
-from jielong.prompting.strategy import Problem
+from jielong.prompting.strategy import Problem, solve
 
 TABLE = Table(("town", "people"), (("Tarn", 30), ("Tiko", 12), ("台南", None)))
 GOOD = """Here:
@@ -48,7 +47,9 @@ async def run(code: str) -> Ran:
 
 
 def ask(lm: LM, tries: int = 3) -> Charted:
-    return wait(chart(lm, PROBLEM, TABLE, run, tries))
+    found = solve(chart(TABLE, run, tries), lm, PROBLEM)
+    assert isinstance(found, Charted)
+    return found
 
 
 def test_an_answer_a_chart_and_the_code() -> None:
@@ -82,7 +83,7 @@ def test_the_closed_form() -> None:
 
     def once(source: noise.Source) -> str | None:
         oracle = NoisyOracle(lambda asked: GOOD, 0.5, lambda asked: [WRONG, *[BROKEN] * 4], source=source)
-        return wait(chart(oracle, PROBLEM, TABLE, told, 3)).value
+        return solve(chart(TABLE, told, 3), oracle, PROBLEM).value
 
     law = noise.law(noise.enumerate_choices(once))
     p, b = 0.5, 0.4

@@ -77,6 +77,35 @@ def test_anything_else_is_one_line(text: str) -> None:
     assert "\n" not in str(told.value)
 
 
+def test_what_a_text_leaves_open_is_given_by_name() -> None:
+    from jielong.prompting.program_aided import Ended
+    from jielong.prompting.strategy import Strategy
+
+    ran: list[str] = []
+
+    async def run(code: str) -> Ended:
+        ran.append(code)
+        return Ended(True, "4\n", "")
+
+    def twice(strategy: Strategy, n: int = 2) -> Strategy:
+        return vote(strategy, n=n)
+
+    given = {"run": run, "twice": twice}
+    lm = Scripted(lambda prompt, index: "def solution():\n    return 2 + 2")
+    answer = solve(spec.parse("vote(twice(program_aided), n=3)", given), lm, SUM)
+    assert answer.value == "4" and answer.votes == {"4": 3} and len(ran) == 6
+    for wrong in ("program_aided", "vote(program_aided)", "twice(direct)"):
+        with pytest.raises(UserError, match=r"run|no strategy"):
+            spec.parse(wrong)
+    for wrong in ("run", "vote(run)"):  # a runner is no strategy
+        with pytest.raises(UserError, match="no strategy"):
+            spec.parse(wrong, given)
+    assert spec.parse("vote(cot, n=2)", {"n": 9, "k": 9}) is not None  # what has a default stays
+    lm = Scripted(lambda prompt, index: "4")
+    solve(spec.parse("vote(direct)", {"n": 9}), lm, SUM)
+    assert len(lm.calls) == 5
+
+
 @pytest.mark.parametrize("text, reply, value", [
     ("number", "so 4", "4"), ("first_number", "3 or 4", "3"), ("whole", " a b ", "a b"), ("last_line", "a\nb\n", "b"),
     ("one_of('yes', 'no')", "Yes!", "yes"), ("after('so', number)", "1 so 2", "2"),

@@ -67,26 +67,26 @@ def read(said: str) -> tuple[str, list[Call], str]:
 def form(tools: Tools, room: int, free: bool = True, thought: int = 0) -> tuple[str, str]:
     """`grammar=` for one call of these tools within `room` tokens; `free`: or an answer without a call.
 
-    `thought`: so many characters may stand before a call. Texts without a bound of their own may be as long as fits.
-    UserError where no call fits.
+    `thought`: so many characters may stand before a call, fewer where they would take more than half of what the
+    shortest call leaves. Texts without a bound of their own may be as long as fits. UserError where no call fits.
     """
     from jielong.infer.grammar.calls import calls_grammar
     from jielong.infer.grammar.sizes import bounded
 
     if not tools:
         raise UserError("there are no tools: give at least one")
-    thought = thought if free else 0
-
     def held(letters: int) -> list[Held]:
         return [Held(each.name, bounded(each.parameters, letters)) for each in tools.values()]
 
-    low, high = 0, LETTERS  # the most letters with which every call fits; the size grows with them
+    needed = most(held(FEWEST))
+    if needed > room:
+        raise UserError(f"a call of {', '.join(tools)} may not fit into {room} tokens: allow {needed} or more "
+                        "(--max-tokens), within the model's context")  # fmt: skip
+    thought = min(thought, (room - needed) // 8) if free else 0  # a character has four bytes at most
+    low, high = FEWEST, LETTERS  # the most letters with which every call fits; the size grows with them
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if most(held(middle), thought) <= room else (low, middle - 1)
-    if low < FEWEST:
-        needed = most(held(FEWEST), thought)
-        raise UserError(f"a call of {', '.join(tools)} may not fit into {room} tokens: allow {needed} or more")
     return "lark", calls_grammar(held(low), parallel=False, free=free, before=thought, tight=True)
 
 

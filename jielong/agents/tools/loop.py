@@ -22,7 +22,7 @@ from jielong.base.errors import UserError
 from jielong.lm.prompts import Prompt, canonical, kind_of
 from jielong.lm.protocol import LM, Draw, Score, Usage, check_draws, gather, settings
 from jielong.prompting.strategy import Answer, Problem, Strategy, tongue
-from jielong.prompting.trace import note
+from jielong.prompting.trace import note, once
 
 SYSTEM = {
     "en": '# Tools\n{tools}\nTo call one: <tool_call>{{"name": ..., "arguments": {{...}}}}</tool_call>\n'
@@ -98,7 +98,6 @@ class Tooled(LM):
                 fault = CUT.format(tokens=draw.usage.completion)
             for call in calls:
                 seen = await self._observe(call, made, said)
-                note(self.lm, "tool", name=call.name, arguments=dict(call.arguments), text=seen.text, fault=seen.fault)
                 messages.append({"role": "tool", "content": marked(seen)})
             if fault:
                 seen = Observation("", FORM.format(fault=fault), "form")
@@ -107,12 +106,18 @@ class Tooled(LM):
         return Draw("", reason="length", key=draw.key if draw else "", usage=used)
 
     async def _observe(self, call: Call, made: Counter[str], said: dict[str, str]) -> Observation:
-        """Carry a call out; one that was made before is not made again."""
+        """Carry a call out and write it down; one that was made before is not made again."""
+
+        async def work() -> Observation:
+            return await carry_out(self.tools, call)
+
         key = json.dumps([call.name, call.arguments], sort_keys=True, ensure_ascii=False)
         made[key] += 1
         if made[key] > 1:
-            return Observation(call.name, AGAIN.format(said=said[key]), "again")
-        seen = await carry_out(self.tools, call)
+            seen = Observation(call.name, AGAIN.format(said=said[key]), "again")
+            note(self.lm, "tool", name=call.name, arguments=dict(call.arguments), text=seen.text, fault=seen.fault)
+            return seen
+        seen = Observation(**await once(self.lm, work, name=call.name, arguments=dict(call.arguments)))
         said[key] = seen.text[:SHOWN]
         return seen
 
