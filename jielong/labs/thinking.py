@@ -162,8 +162,9 @@ def _program(lot: Lot) -> Turns:
 def _others(lot: Lot) -> Turns:
     terms = operands(lot, "train")
     said = [in_steps(terms) if lot.chance(f"right{i}", 0.6) else wrong(lot, terms, f"w{i}") for i in range(3)]
+    attitudes = [words["en"] for words in debate.ATTITUDES.values()]
     told = debate.OTHERS["en"].format(said="\n\n".join(f"- {each}" for each in said[1:]),
-                                      attitude=debate.ATTITUDES["open"]["en"])  # fmt: skip
+                                      attitude=attitudes[lot("attitude", 0, len(attitudes) - 1)])  # fmt: skip
     return [*user(asked(terms)), assistant(said[0]), *user(told), assistant(in_steps(terms))]
 
 
