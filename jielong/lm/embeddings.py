@@ -7,40 +7,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jielong.base.errors import UserError
 from jielong.lm.meter import count_words
-from jielong.lm.protocol import LM, gather
-from jielong.lm.remote import Remote
+from jielong.lm.protocol import LM, BadPrompt, gather
+
+if TYPE_CHECKING:
+    from jielong.lm.remote import Remote
 
 TOGETHER = 32  # texts in a request
 
 
-class RemoteEmbeddings(Remote):
-    """`Remote` with POST /embeddings: the vectors as the server gives them."""
+async def served(remote: Remote, texts: Sequence[str]) -> np.ndarray:
+    """`Remote.aembed`: POST /embeddings."""
+    await remote.named()
+    some = [list(texts[at : at + TOGETHER]) for at in range(0, len(texts), TOGETHER)]
+    found = await gather(*(_served(remote, each) for each in some))
+    return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.capabilities |= {"embed"}
 
-    async def aembed(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, D) float32. WorkFailed for what is no vectors, or not one for each text."""
-        await self._named()
-        some = [list(texts[at : at + TOGETHER]) for at in range(0, len(texts), TOGETHER)]
-        found = await gather(*(self._embedded(each) for each in some))
-        return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
-
-    async def _embedded(self, texts: list[str]) -> np.ndarray:
-        read = sum(map(count_words, texts))
-        with self.meter.call(sum(16 + len(text.encode("utf-8", "replace")) // 2 for text in texts)) as bill:
-            body = {"model": self.model, "input": texts, "encoding_format": "float"}
-            answer = await self._post("/embeddings", body, lambda said: vectors(said, len(texts)))
-            used = (answer.get("usage") or {}).get("prompt_tokens")
-            bill.add(prompt=used if isinstance(used, int) else read)
-        return vectors(answer, len(texts))
+async def _served(remote: Remote, texts: list[str]) -> np.ndarray:
+    read = sum(map(count_words, texts))
+    with remote.meter.call(sum(16 + len(text.encode("utf-8", "replace")) // 2 for text in texts)) as bill:
+        body = {"model": remote.model, "input": texts, "encoding_format": "float"}
+        answer = await remote.post("/embeddings", body, lambda said: vectors(said, len(texts)))
+        used = answer.get("usage")
+        told = used.get("prompt_tokens") if isinstance(used, dict) else None
+        bill.add(prompt=told if isinstance(told, int) and told >= 0 else read)
+    return vectors(answer, len(texts))
 
 
 def vectors(answer: Any, count: int) -> np.ndarray:
@@ -65,13 +62,13 @@ class Embedder:
         """(N, D) float32."""
         try:
             return np.asarray(self.lm.embed(list(texts)), dtype=np.float32)
-        except UserError:  # our engine says so of a text that is too long, a server (`BadPrompt`, which is one) too
+        except BadPrompt:  # one of them is too long
             return np.stack([self._one(text) for text in texts])
 
     def _one(self, text: str) -> np.ndarray:
         try:
             return np.asarray(self.lm.embed([text])[0], dtype=np.float32)
-        except UserError:
+        except BadPrompt:
             if len(text) < 2:
                 raise
             half = len(text) // 2
@@ -85,7 +82,9 @@ def open_embedder(name: str, device: str = "auto") -> Embedder:
         raise UserError("name a model: a checkpoint folder, a run, or URL#MODEL")
     if name.startswith(("http://", "https://")):
         url, _, model = name.partition("#")
-        remote = RemoteEmbeddings(url, model)
+        from jielong.lm.remote import Remote
+
+        remote = Remote(url, model)
         remote.embed(["a text"])  # which model it is, and whether it can
         return Embedder(remote, f"remote {remote.model}", f"{url}#{remote.model}")
     from jielong.base.device import pick

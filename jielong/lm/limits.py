@@ -86,7 +86,7 @@ class Limited(LM):
         return await self.lm.aembed(texts)
 
     def _most(self, prompt: Prompt, sampling: Any) -> int:
-        wanted = settings({name: value for name, value in sampling.items() if name != "grammar"})
+        wanted = settings(sampling)
         return longest(self.lm, prompt) + wanted.max_tokens
 
     async def _turn(self, tokens: int) -> list[float]:

@@ -197,6 +197,9 @@ class Local(LM):
         from jielong.infer.score import embed
 
         ids = [self.codec.encode(text) for text in texts]
+        longest = max(map(len, ids), default=0)
+        if self.context is not None and longest > self.context:
+            raise BadPrompt(f"a text has {longest} tokens and the model's context is {self.context}: shorten it")
 
         def work() -> np.ndarray:
             with self.lock:
@@ -286,7 +289,7 @@ class Local(LM):
         ids = self.ids(prompt)
         form = sampling.get("grammar")
         rules = () if form is None else (grammar.make(self.codec, *form),)
-        wanted = settings({name: value for name, value in sampling.items() if name != "grammar"})
+        wanted = settings(sampling)
         wanted = wanted.with_(stop_ids=tuple(dict.fromkeys((*wanted.stop_ids, *self.ends))))
         request = key_of(self.fingerprint, self.seed, ids, wanted.law(), *(rule.key for rule in rules))
         seeds = (noise.seed_of("draw", request, i) for i in range(start, start + n))

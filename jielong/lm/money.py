@@ -236,7 +236,7 @@ class Paid(LM):
 
     def _most(self, prompt: Prompt, sampling: Mapping[str, Any]) -> Usage:
         """The most that one draw can use."""
-        wanted = settings({name: value for name, value in sampling.items() if name != "grammar"})
+        wanted = settings(sampling)
         return Usage(1, longest(self.lm, prompt), int(wanted.max_tokens * self.slack))
 
     def _believed(self, prompt: Prompt, draw: Draw) -> Usage:

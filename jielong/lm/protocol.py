@@ -168,8 +168,9 @@ async def gather(*calls: Any) -> list[Any]:
 
 
 def settings(sampling: Mapping[str, Any], default: Sampling | None = None) -> Sampling:
-    """Keyword arguments as checked settings."""
-    return (default or Sampling()).with_(**sampling)
+    """Keyword arguments as checked settings. A `grammar` is none of them: models that can hold a text to one take it
+    from the keyword arguments themselves, others go without."""
+    return (default or Sampling()).with_(**{name: value for name, value in sampling.items() if name != "grammar"})
 
 
 def check_draws(n: int, start: int) -> None:

@@ -5,7 +5,8 @@
 
 Messages go to /chat/completions, text and token ids to /completions. Each draw is a request with a seed of its own, so
 that n=10 begins with n=5's draws as far as the server keeps to seeds (best effort: "seed" is no capability). Scoring
-needs a server that echoes prompts with their log-probabilities (ours and vLLM do; vendors' mostly do not).
+needs a server that echoes prompts with their log-probabilities (ours and vLLM do; vendors' mostly do not), vectors one
+that has /embeddings.
 
 What may pass is tried again with growing pauses: no connection, no answer in time, 408, 409, 425, 429, 5xx, and what is
 no JSON; then WorkFailed. What the server refuses about this request is BadPrompt; a wrong address or key UserError.
@@ -34,6 +35,7 @@ from jielong.lm.protocol import LM, BadPrompt, Draw, Score, Usage, check_draws, 
 
 if TYPE_CHECKING:
     import httpx
+    import numpy as np
 
 KEY = "JIELONG_REMOTE_KEY"
 OPENAI = ("temperature", "top_p", "max_tokens", "presence_penalty", "frequency_penalty")  # always said
@@ -62,7 +64,7 @@ class Remote(LM):
         self.url, self.model, self.key = _base(url), model, key
         self.timeout, self.retries, self.pause, self.at_once, self.seed = timeout, retries, pause, at_once, seed
         self.meter = Meter(budget)
-        self.capabilities = frozenset({"sample", "stream", "score", "fork"})
+        self.capabilities = frozenset({"sample", "stream", "score", "embed", "fork"})
         self._gates: weakref.WeakKeyDictionary[Any, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
     @property
@@ -83,7 +85,7 @@ class Remote(LM):
 
     async def _draw(self, path: str, body: dict[str, Any], prompt: Prompt, wanted: Sampling, key: str) -> Draw:
         with self.meter.call(_guess(prompt) + wanted.max_tokens) as bill:
-            answer = await self._post(path, {**body, "seed": _seed(key)}, _first_choice)
+            answer = await self.post(path, {**body, "seed": _seed(key)}, _first_choice)
             choice, used = answer["choices"][0], _used(answer, prompt)
             text = _text(choice)
             written = used[1] if used[1] is not None else count_words(text)
@@ -137,10 +139,10 @@ class Remote(LM):
 
     async def _score(self, prompt: str, continuation: str) -> Score:
         whole = prompt + continuation
-        await self._named()
+        await self.named()
         body = {"model": self.model, "prompt": whole, "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0.0}
         with self.meter.call(_guess(whole) + 1) as bill:
-            answer = await self._post("/completions", body, _first_choice)
+            answer = await self.post("/completions", body, _first_choice)
             bill.add(prompt=_used(answer, whole)[0], completion=1)
         told = answer["choices"][0].get("logprobs") or {}
         logprobs, places = told.get("token_logprobs"), told.get("text_offset")
@@ -153,12 +155,18 @@ class Remote(LM):
         begin = places[inside[0]] if inside else len(prompt)
         return Score(found, bytes=len(whole[begin:].encode()))
 
+    async def aembed(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, D) float32, as the server gives them. WorkFailed for what is no vectors, or not one for each text."""
+        from jielong.lm.embeddings import served
+
+        return await served(self, texts)
+
     async def _request(self, prompt: Prompt, sampling: dict[str, Any]) -> tuple[str, dict[str, Any], Sampling]:
         """The path, the body without its seed, and the settings."""
-        wanted = settings({name: value for name, value in sampling.items() if name != "grammar"})
+        wanted = settings(sampling)
         if wanted.logprobs:
             raise UserError(f"{self.name} tells no tokens, so no log-probabilities of draws: leave out logprobs")
-        await self._named()
+        await self.named()
         body: dict[str, Any] = {"model": self.model, **{name: getattr(wanted, name) for name in OPENAI}}
         body |= {name: value for name, value in (("stop", list(wanted.stop)),) if value}
         body |= {"logit_bias": {str(i): b for i, b in wanted.logit_bias}} if wanted.logit_bias else {}
@@ -173,17 +181,17 @@ class Remote(LM):
             return "/chat/completions", body | {"messages": canonical(prompt)}, wanted
         return "/completions", body | {"prompt": canonical(prompt)}, wanted
 
-    async def _named(self) -> None:
+    async def named(self) -> None:
         """Ask which model there is, where none was named."""
         if self.model:
             return
-        found = await self._post("/models", None, lambda answer: answer["data"])
+        found = await self.post("/models", None, lambda answer: answer["data"])
         names = [str(each["id"]) for each in found["data"]]
         if len(names) != 1:
             raise UserError(f"{self.url} has {', '.join(names[:8]) or 'no model'}: say which, as {self.url}#NAME")
         self.model = names[0]
 
-    async def _post(self, path: str, body: dict[str, Any] | None, check: Any) -> dict[str, Any]:
+    async def post(self, path: str, body: dict[str, Any] | None, check: Any) -> dict[str, Any]:
         """The server's answer (without a body: to a GET), once it has the form that `check` reads."""
         gate = self._gates.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self.at_once))
         failed = ""

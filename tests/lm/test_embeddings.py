@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from jielong.base.errors import UserError, WorkFailed
-from jielong.lm.embeddings import Embedder, RemoteEmbeddings, open_embedder, vectors
+from jielong.lm.embeddings import Embedder, open_embedder, vectors
 from jielong.lm.protocol import BadPrompt
+from jielong.lm.remote import Remote
 from jielong.lm.scripted import Scripted
 
 
@@ -58,7 +59,7 @@ def test_a_server(server: tuple[str, list[Any]]) -> None:
     assert model(texts)[:, 0].tolist() == list(range(1, 80))
     assert sorted(len(body["input"]) for body in asked) == [1, 15, 32, 32] and model.lm.usage.prompt == 28
     with pytest.raises(WorkFailed, match="not OpenAI's form"):
-        RemoteEmbeddings(url, "liar", retries=0).embed(["a", "b"])
+        Remote(url, "liar", retries=0).embed(["a", "b"])
 
 
 @pytest.mark.parametrize("wrong", [
@@ -89,3 +90,19 @@ def test_long_texts_are_read_in_halves() -> None:
     assert found[:2].tolist() == [[1, 1], [2, 2]] and found.shape == (3, 2)
     with pytest.raises(UserError, match="name a model"):
         open_embedder("")
+
+
+def test_only_what_is_too_long_is_cut() -> None:
+    """A key that is refused is not taken for a text that is too long: it is asked once."""
+    asked = []
+
+    class Refused(Short):
+        async def aembed(self, texts: Any) -> np.ndarray:
+            asked.append(texts)
+            raise UserError("the key is refused")
+
+    lm = Refused({})
+    lm.capabilities |= {"embed"}
+    with pytest.raises(UserError, match="key"):
+        Embedder(lm, "m", "m")(["aaaaaaaa", "b"])
+    assert len(asked) == 1

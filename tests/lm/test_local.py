@@ -15,7 +15,7 @@ from jielong.base.errors import UserError, WorkFailed
 from jielong.infer.score import embed
 from jielong.lm.local import Local, Parts
 from jielong.lm.meter import Budget, BudgetSpent
-from jielong.lm.protocol import Draw, Usage
+from jielong.lm.protocol import BadPrompt, Draw, Usage
 from jielong.lm.tokens import prompt_ids, scored_ids
 from jielong.nets.ngram import NGramConfig, fit
 
@@ -282,6 +282,8 @@ def test_embeddings(lm: Local) -> None:
     texts = ["the cat", "玉山", "mat"]
     expected = embed(lm.model, [lm.codec.encode(t) for t in texts])
     np.testing.assert_allclose(lm.embed(texts), expected, atol=1e-5)
+    with pytest.raises(BadPrompt, match="context is 96: shorten it"):
+        lm.embed(["a", "a" * 400])
 
 
 def test_the_likeliest_next_tokens(lm: Local) -> None:

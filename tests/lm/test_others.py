@@ -61,6 +61,15 @@ def test_a_script_records_its_calls_and_obeys_stops_and_lengths() -> None:
     assert len(list(lm.stream("q"))) == 4
 
 
+def test_what_has_no_grammar_goes_without_one() -> None:
+    lm = Scripted(lambda prompt, index: "one two")
+    assert lm.sample("q", grammar=("regex", "[0-9]"))[0].text == "one two"
+    assert lm.calls[0].sampling == {"grammar": ("regex", "[0-9]")}
+    assert NoisyOracle(lambda prompt: "4", 0.0, lambda prompt: []).sample("q", grammar=("regex", "a"))[0].text == "4"
+    with pytest.raises(UserError, match="unknown sampling setting"):
+        lm.sample("q", gramar=("regex", "a"))
+
+
 def test_a_script_scores_only_if_told_how() -> None:
     with pytest.raises(UserError, match="scripted cannot score"):
         Scripted(["x"]).score("q", ["a"])
