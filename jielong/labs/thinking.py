@@ -283,25 +283,29 @@ class _Taught:
 
         made = [[dict(turn) for turn in turns] for turns in chats(self.seed, CHATS, self.shares)]
         codec = bpe.train([str(m["content"]) for turns in made[:4000] for m in turns], VOCAB, at_most=True)
-        learnt = all_of if "passages" in self.shares else last_turn
         records = (ChatRecord(turns, f"thinking:{i}") for i, turns in enumerate(made))
-        tokens = tokenise_chats(records, lambda messages: learnt(*encode_chat(codec, messages)))
+        tokens = tokenise_chats(records, lambda messages: learnt(messages, *encode_chat(codec, messages)))
         model = Transformer(shape(self.width, codec.size, CONTEXT, LAYERS), seed=self.seed)
         settings = Settings(tokens=self.taught, context=CONTEXT, batch=BATCH, seed=self.seed, validate=0, save_every=0)
         work = runs.Work(model, codec, tokens, None, settings, {"name": self.name})
         runs.start(work, folder, self.talk, f"{self.name}, seed {self.seed}")
 
 
-def all_of(ids: list[int], marks: list[bool]) -> tuple[list[int], list[bool]]:
-    """Every token is learnt: in a page names come again and again, and what follows a name is how reading begins."""
-    return ids, [True] * len(marks)
+def learnt(turns: Sequence[Mapping[str, str]], ids: list[int], marks: list[bool]) -> tuple[list[int], list[bool]]:
+    """Which tokens of a chat are learnt: all that the assistant says; after others have spoken its last turn alone (what
+    it said first may be wrong); of a page every token, for names come again and again in it, and to tell what follows
+    a name is how reading begins."""
+    asked = turns[-2]["content"]
+    if asked.startswith(retrieval.ASK["en"][:20]):
+        return ids, [True] * len(marks)
+    return (ids, last_turn(marks)) if asked.startswith(debate.OTHERS["en"][:20]) else (ids, marks)
 
 
-def last_turn(ids: list[int], marks: list[bool]) -> tuple[list[int], list[bool]]:
-    """Only the last turn is learnt: what was said before may be wrong."""
-    end = len(marks) - marks[::-1].index(True)
+def last_turn(marks: Sequence[bool]) -> list[bool]:
+    """The last stretch of marks alone."""
+    end = max(i + 1 for i, mark in enumerate(marks) if mark)
     begin = max((i + 1 for i in range(end) if not marks[i]), default=0)
-    return ids, [begin <= i < end for i in range(len(ids))]
+    return [begin <= i < end for i in range(len(marks))]
 
 
 def load(path: Path) -> Local:

@@ -89,12 +89,14 @@ def test_what_is_measured_was_held_out() -> None:
     assert all(sum(retrieval.quoted(str(p.gold), page.text) for page in pages) >= 1 for p in problems)
 
 
-def test_only_the_last_turn_is_learnt() -> None:
-    def learnt(marks: Sequence[int]) -> list[bool]:
-        return thinking.last_turn([0] * len(marks), [bool(m) for m in marks])[1]
+def test_what_is_learnt_of_a_chat() -> None:
+    def learnt(kind: str, marks: Sequence[int]) -> list[bool]:
+        chat = next(thinking.chats(3, 1, {kind: 1.0}, worlds=1))
+        return thinking.learnt(chat, [0] * len(marks), [bool(m) for m in marks])[1]
 
-    assert learnt([0, 1, 1, 0, 0, 1, 0]) == [False] * 5 + [True, False]
-    assert learnt([1, 1]) == [True, True]
+    marks = [0, 1, 1, 0, 0, 1, 0]
+    assert learnt("others", marks) == [False] * 5 + [True, False] and learnt("others", [1, 1]) == [True, True]
+    assert learnt("row, smaller", marks) == [bool(m) for m in marks] and all(learnt("passages", marks))
 
 
 def test_wrong_replies_are_wrong_in_the_result_alone() -> None:
