@@ -292,9 +292,9 @@ class _Taught:
 
 
 def learnt(turns: Sequence[Mapping[str, str]], ids: list[int], marks: list[bool]) -> tuple[list[int], list[bool]]:
-    """Which tokens of a chat are learnt: all that the assistant says; after others have spoken its last turn alone (what
-    it said first may be wrong); of a page every token, for names come again and again in it, and to tell what follows
-    a name is how reading begins."""
+    """Which tokens of a chat are learnt: all that the assistant says; after others have spoken its last turn alone
+    (what it said first may be wrong); of a page every token, for names come again and again in it, and to tell what
+    follows a name is how reading begins."""
     asked = turns[-2]["content"]
     if asked.startswith(retrieval.ASK["en"][:20]):
         return ids, [True] * len(marks)
