@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
 WIDTH, LAYERS, CONTEXT, BATCH = 96, 4, 512, 8
 VOCAB, CHATS = 1024, 40_000
+PAGED = 20_000  # chats about pages, which are longer
 TAUGHT = 6_000_000  # tokens
 ROWS = 4  # in a chat, at most
 LONGEST, LISTED = 4, 8  # terms of a row that is added up in training, and of one that is only taken apart
-PASSAGES = 2
+PASSAGES, QUESTIONS = 2, 8  # pages of a chat, and questions about them, at most
 FOLDER = "people"  # where their files lie
 REPLY = 96  # tokens
 READ = 40  # worlds whose people are read about in training: numbers from `OTHER` on
@@ -196,12 +197,13 @@ class Known:
     questions: list[Question]
     people: Mapping[str, Mapping[str, list[str]]]
 
-    def page(self, person: str, lot: Lot, name: str) -> Page:
-        """All that is known of a person, each fact in one of its wordings, in any order."""
-        facts = self.people[person]
-        said = [texts[lot(f"{name}, {fact}", 0, len(texts) - 1)] for fact, texts in facts.items()]
-        order = noise.permutation(noise.seed_of(lot.seed, name, lot.item), len(said)).tolist()
-        return Page(person, " ".join(said[i] for i in order))
+    def page(self, person: str, lot: Lot, name: str, most: int = 99) -> tuple[Page, list[str]]:
+        """What is known of a person, each fact in one of its wordings, in any order, `most` of them; and which."""
+        facts = list(self.people[person])
+        order = noise.permutation(noise.seed_of(lot.seed, name, lot.item), len(facts)).tolist()[:most]
+        said = [self.people[person][facts[i]] for i in order]
+        texts = [each[lot(f"{name}, {i}", 0, len(each) - 1)] for i, each in enumerate(said)]
+        return Page(person, " ".join(texts)), [facts[i] for i in order]
 
 
 def known(seed: int) -> Known:
@@ -210,23 +212,30 @@ def known(seed: int) -> Known:
     people: dict[str, dict[str, list[str]]] = {}
     for text in world.texts("facts", 2400, lang="en"):
         people.setdefault(text.origin.person, {}).setdefault(text.origin.fact, []).append(text.text)
-    questions = world.questions("facts", 400, split="train", lang="en")
+    questions = world.questions("facts", 1200, split="train", lang="en")
     return Known([q for q in questions if q.origin.fact in people[q.origin.person]], people)
 
 
 def _passages(lot: Lot, worlds: Sequence[Known]) -> Turns:
-    """A question behind pages about people, its own among them or not."""
+    """Pages about people, long and short, and questions about what they say, one after the other: so each page is read
+    for many answers. Some ask for what no page says."""
     world = worlds[lot("world", 0, len(worlds) - 1)]
-    question = world.questions[lot("question", 0, len(world.questions) - 1)]
-    about, names = question.origin.person, sorted(world.people)
-    others = [name for name in names if name != about]
-    shown = [others[lot(f"other{i}", 0, len(others) - 1)] for i in range(PASSAGES)]
-    place, knows = lot("place", 0, PASSAGES - 1), lot.chance("knows", 0.9)
-    if knows:
-        shown[place] = about
-    said = f"{question.accept[0]} [{place + 1}]" if knows else retrieval.UNKNOWN["en"]
-    pages = [world.page(name, lot, f"page{i}") for i, name in enumerate(shown)]
-    return [*user(retrieval.prompt(question.prompt, pages)), assistant(said)]  # type: ignore[arg-type]
+    names = sorted(world.people)
+    first = lot("first", 0, len(names) - 1)
+    shown = [names[(first + i * lot(f"person{i}", 1, 14)) % len(names)] for i in range(PASSAGES)]
+    made = [world.page(name, lot, f"page{i}", lot(f"facts{i}", 1, 8)) for i, name in enumerate(shown)]
+    facts = {fact: place for place, (_, said) in enumerate(made, 1) for fact in said}
+    pool = [q for q in world.questions if q.origin.fact in facts]
+    turns: Turns = []
+    for i in range(lot("questions", 1, QUESTIONS)):
+        some = pool if pool and lot.chance(f"knows{i}", 0.9) else world.questions
+        question = some[lot(f"question{i}", 0, len(some) - 1)]
+        place = facts.get(question.origin.fact)
+        said = retrieval.UNKNOWN["en"] if place is None else f"{question.accept[0]} [{place}]"
+        pages = [page for page, _ in made]
+        asks = retrieval.prompt(question.prompt, pages) if not turns else question.prompt  # type: ignore[arg-type]
+        turns += [*user(asks), assistant(said)]
+    return turns
 
 
 def chats(seed: int, n: int, shares: Mapping[str, float] = COUNTS, worlds: int = READ) -> Iterator[Turns]:
@@ -254,12 +263,14 @@ def steps_anyway(budget: Budget, seed: int, width: int = WIDTH, taught: int = TA
 
 def reads(budget: Budget, seed: int, width: int = WIDTH, taught: int = TAUGHT) -> Path:
     """The run of a model that was taught to answer from passages."""
-    return _taught(budget, "reads", READS, seed, width, taught)
+    return _taught(budget, "reads", READS, seed, width, taught, PAGED)
 
 
-def _taught(budget: Budget, name: str, shares: Mapping[str, float], seed: int, width: int, taught: int) -> Path:
-    key = (name, seed, width, taught, CHATS, sorted(shares.items()))
-    return shared(budget, key, _Taught(name, shares, seed, width, taught, budget.talk))
+def _taught(
+    budget: Budget, name: str, shares: Mapping[str, float], seed: int, width: int, taught: int, chats: int = CHATS
+) -> Path:  # fmt: skip
+    key = (name, seed, width, taught, chats, sorted(shares.items()))
+    return shared(budget, key, _Taught(name, shares, seed, width, taught, chats, budget.talk))
 
 
 @dataclass(frozen=True)
@@ -269,6 +280,7 @@ class _Taught:
     seed: int
     width: int
     taught: int
+    chats: int
     talk: Talk
 
     def __call__(self, folder: Path) -> None:
@@ -281,7 +293,7 @@ class _Taught:
         from jielong.units import bpe
         from jielong.units.chat import encode_chat
 
-        made = [[dict(turn) for turn in turns] for turns in chats(self.seed, CHATS, self.shares)]
+        made = [[dict(turn) for turn in turns] for turns in chats(self.seed, self.chats, self.shares)]
         codec = bpe.train([str(m["content"]) for turns in made[:4000] for m in turns], VOCAB, at_most=True)
         records = (ChatRecord(turns, f"thinking:{i}") for i, turns in enumerate(made))
         tokens = tokenise_chats(records, lambda messages: learnt(messages, *encode_chat(codec, messages)))
@@ -292,13 +304,9 @@ class _Taught:
 
 
 def learnt(turns: Sequence[Mapping[str, str]], ids: list[int], marks: list[bool]) -> tuple[list[int], list[bool]]:
-    """Which tokens of a chat are learnt: all that the assistant says; after others have spoken its last turn alone
-    (what it said first may be wrong); of a page every token, for names come again and again in it, and to tell what
-    follows a name is how reading begins."""
-    asked = turns[-2]["content"]
-    if asked.startswith(retrieval.ASK["en"][:20]):
-        return ids, [True] * len(marks)
-    return (ids, last_turn(marks)) if asked.startswith(debate.OTHERS["en"][:20]) else (ids, marks)
+    """All that the assistant says is learnt; after others have spoken its last turn alone: what it said first may be
+    wrong."""
+    return (ids, last_turn(marks)) if turns[-2]["content"].startswith(debate.OTHERS["en"][:20]) else (ids, marks)
 
 
 def last_turn(marks: Sequence[bool]) -> list[bool]:
@@ -360,4 +368,4 @@ def about(seed: int, n: int) -> tuple[list[Problem], list[Page]]:
     world, lot = known(seed), Lot(noise.seed_of("thinking, pages", seed), 0)
     problems = [Problem(q.prompt, f"fact{i}", q.accept[0], one_of([name for name, _ in FIELDS[q.origin.get("field")]]))
                 for i, q in enumerate(world.questions[:n])]  # fmt: skip
-    return problems, [world.page(person, lot, person) for person in sorted(world.people)]
+    return problems, [world.page(person, lot, person)[0] for person in sorted(world.people)]

@@ -64,16 +64,18 @@ def test_prompts_are_the_strategies_own() -> None:
 
 
 def test_pages_hold_the_answer_where_it_is_given() -> None:
-    known = 0
+    known = unknown = 0
     for chat in turns("passages"):
-        if chat[-1] == retrieval.UNKNOWN["en"]:
-            continue
-        found = re.fullmatch(r"(.+) \[(\d)\]", chat[-1])
-        assert found is not None
-        page = chat[0].split(f"<passage {found[2]} ")[1].split("</passage")[0]
-        assert retrieval.quoted(found[1], page)
-        known += 1
-    assert MANY // 2 < known < MANY
+        for said in chat[1::2]:
+            if said == retrieval.UNKNOWN["en"]:
+                unknown += 1
+                continue
+            found = re.fullmatch(r"(.+) \[(\d)\]", said)
+            assert found is not None
+            page = chat[0].split(f"<passage {found[2]} ")[1].split("</passage")[0]
+            assert retrieval.quoted(found[1], page)
+            known += 1
+    assert known > 2 * MANY and unknown > MANY // 10
 
 
 def test_what_is_measured_was_held_out() -> None:
@@ -96,7 +98,7 @@ def test_what_is_learnt_of_a_chat() -> None:
 
     marks = [0, 1, 1, 0, 0, 1, 0]
     assert learnt("others", marks) == [False] * 5 + [True, False] and learnt("others", [1, 1]) == [True, True]
-    assert learnt("row, smaller", marks) == [bool(m) for m in marks] and all(learnt("passages", marks))
+    assert learnt("row, smaller", marks) == [bool(m) for m in marks]
 
 
 def test_wrong_replies_are_wrong_in_the_result_alone() -> None:
