@@ -1,9 +1,9 @@
 """Rows twice as long as any that was added up in training, by smaller questions.
 
-A small model has added rows of up to four numbers, at once, in steps, and as a chat of smaller questions, and has taken
-rows of up to eight apart without adding them. It is asked for rows of four and of eight: at once, in steps, and by
-`least_to_most`, which has the row taken apart and asks the parts one after the other. A control asks the parts in
-reverse, so that each has lost what it leans on.
+A small model has added rows of up to four numbers, at once, in steps, and as a chat of smaller questions; rows of up to
+eight it has taken apart, and concluded when their last part was told, without adding them. It is asked for rows of four
+and of eight: at once, in steps, and by `least_to_most`, which has the row taken apart and asks the parts one after the
+other. A control asks the parts in reverse, so that each has lost what it leans on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import partial
 from jielong.base.result import Result
 from jielong.labs import thinking
 from jielong.labs.lab import Budget, part
+from jielong.labs.thinking_chats import LONGEST, smaller
 from jielong.labs.verdict import check, context, over_seeds
 from jielong.lm.prompts import Message
 from jielong.lm.protocol import LM
@@ -43,7 +44,7 @@ WAYS = {"at once": direct, "in steps": cot, "smaller questions": least_to_most}
 def run(budget: Budget) -> Result:
     """Shares of right answers by length and way, seed by seed."""
     found = [part(budget, ("seed", seed), partial(measure, budget, seed)) for seed in budget.seeds]
-    n, twice, once = ASKED * len(found), 2 * thinking.LONGEST, thinking.LONGEST
+    n, twice, once = ASKED * len(found), 2 * LONGEST, LONGEST
     by = {name: [one[name] for one in found] for name in found[0]}
     more = [a - b for a, b in zip(by[f"smaller questions, {twice}"], by[f"in steps, {twice}"], strict=True)]
     rows = [
@@ -60,7 +61,7 @@ def run(budget: Budget) -> Result:
 def measure(budget: Budget, seed: int) -> dict[str, float]:
     """Of one seed."""
     lm, found = thinking.load(thinking.counts(budget, seed)), {}
-    for terms in (thinking.LONGEST, 2 * thinking.LONGEST):
+    for terms in (LONGEST, 2 * LONGEST):
         problems = thinking.rows(seed, ASKED, terms)
         for name, way in WAYS.items():
             given = thinking.answers(lm, way, problems, temperature=0.0)
@@ -72,7 +73,7 @@ def measure(budget: Budget, seed: int) -> dict[str, float]:
 async def reverse(lm: LM, problem: Problem) -> Answer:
     """The right smaller questions in the wrong order."""
     turns: list[Message] = []
-    for question in reversed(thinking.smaller([int(term) for term in re.findall(r"\d+", problem.text)])):
+    for question in reversed(smaller([int(term) for term in re.findall(r"\d+", problem.text)])):
         turns = user(question, *turns)
         turns = [*turns, assistant(await say(lm, turns))]
     return read(problem, await say(lm, user(problem.text, *turns)))

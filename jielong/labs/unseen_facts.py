@@ -16,6 +16,7 @@ from pathlib import Path
 from jielong.base.result import Result
 from jielong.labs import thinking
 from jielong.labs.lab import Budget, part
+from jielong.labs.thinking_chats import FOLDER, OTHER, Page
 from jielong.labs.verdict import check, context, over_seeds
 from jielong.lm.local import Local
 from jielong.prompting.direct import direct
@@ -59,7 +60,7 @@ def measure(budget: Budget, seed: int) -> dict[str, float]:
     lm = thinking.load(thinking.reads(budget, seed))
     problems, pages = thinking.about(seed, ASKED)
     own = looked_up(lm, problems, pages)
-    other = looked_up(lm, problems, thinking.about(seed + thinking.OTHER // 2, ASKED)[1])
+    other = looked_up(lm, problems, thinking.about(seed + OTHER // 2, ASKED)[1])
     right, cited = thinking.right(problems, own), precision(own)
     return {
         "index": right,
@@ -71,13 +72,13 @@ def measure(budget: Budget, seed: int) -> dict[str, float]:
     }
 
 
-def looked_up(lm: Local, problems: Sequence[Problem], pages: Sequence[thinking.Page]) -> list[Answer]:
+def looked_up(lm: Local, problems: Sequence[Problem], pages: Sequence[Page]) -> list[Answer]:
     """The answers from an index of these pages."""
     from jielong.store.index import load
     from jielong.store.update import update
 
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / thinking.FOLDER
+        folder = Path(place) / FOLDER
         folder.mkdir()
         for page in pages:
             (folder / f"{page.name}.txt").write_text(page.text, encoding="utf-8")

@@ -8,18 +8,20 @@ from collections.abc import Sequence
 import pytest
 
 from jielong.labs import thinking
-from jielong.labs.thinking import Lot
+from jielong.labs import thinking_chats as taught
+from jielong.labs.thinking_chats import Lot
 from jielong.prompting import cot, debate, least_to_most, program_aided, retrieval
 from jielong.prompting.readers import number
 from jielong.prompting.strategy import Problem
 from jielong.world.sums import long_split
 
 MANY = 60
+PARTS = ("row, taken apart", "row, smaller", "row, concluded")
 
 
 def turns(kind: str) -> list[list[str]]:
     shares = {kind: 1.0}
-    return [[str(turn["content"]) for turn in chat] for chat in thinking.chats(3, MANY, shares, worlds=2)]
+    return [[str(turn["content"]) for turn in chat] for chat in taught.chats(3, MANY, shares, worlds=2)]
 
 
 def value(text: str) -> int:
@@ -27,7 +29,7 @@ def value(text: str) -> int:
     return sum(int(a) * int(b or 1) for a, b in re.findall(r"(\d+)(?:\*(\d+))?", text))
 
 
-@pytest.mark.parametrize("kind", [k for k in thinking.COUNTS if k not in ("row, taken apart", "row, smaller")])
+@pytest.mark.parametrize("kind", [k for k in taught.COUNTS if k not in PARTS])
 def test_what_is_learnt_is_right(kind: str) -> None:
     for chat in turns(kind):
         asked, said = chat[0].split("\n")[0], chat[-1]
@@ -43,14 +45,19 @@ def test_rows_are_taken_apart_into_questions_that_lead_to_the_sum() -> None:
     for chat in turns("row, taken apart"):
         terms = [int(t) for t in re.findall(r"\d+", chat[0].split("\n")[0])]
         questions = least_to_most.NUMBERED.findall(chat[-1])
-        assert questions == thinking.smaller(terms) and value(" ".join(questions)) == sum(terms) < 100
-        assert 2 <= len(terms) <= thinking.LISTED
+        assert questions == taught.smaller(terms) and value(" ".join(questions)) == sum(terms) < 100
+        assert 2 <= len(terms) <= taught.LISTED
     for chat in turns("row, smaller"):
         total = more = 0
         for question, said in zip(chat[::2], chat[1::2], strict=True):
             follows = question.startswith("And")
             total, more = (total + value(question), more + 1) if follows else (value(question), 0)
-            assert said == f"{total}." and more <= thinking.LONGEST - 2
+            assert said == f"{total}." and more <= taught.LONGEST - 2
+
+
+def test_rows_are_concluded_by_what_was_said_last() -> None:
+    for _, said, question, again in turns("row, concluded"):
+        assert said == again == f"{value(question)}."
 
 
 def test_prompts_are_the_strategies_own() -> None:
@@ -93,17 +100,18 @@ def test_what_is_measured_was_held_out() -> None:
 
 def test_what_is_learnt_of_a_chat() -> None:
     def learnt(kind: str, marks: Sequence[int]) -> list[bool]:
-        chat = next(thinking.chats(3, 1, {kind: 1.0}, worlds=1))
-        return thinking.learnt(chat, [0] * len(marks), [bool(m) for m in marks])[1]
+        chat = next(taught.chats(3, 1, {kind: 1.0}, worlds=1))
+        return taught.learnt(chat, [0] * len(marks), [bool(m) for m in marks])[1]
 
     marks = [0, 1, 1, 0, 0, 1, 0]
     assert learnt("others", marks) == [False] * 5 + [True, False] and learnt("others", [1, 1]) == [True, True]
+    assert learnt("row, concluded", marks) == learnt("others", marks)
     assert learnt("row, smaller", marks) == [bool(m) for m in marks]
 
 
 def test_wrong_replies_are_wrong_in_the_result_alone() -> None:
     for item in range(MANY):
-        terms = thinking.operands(Lot(1, item), "train")
-        said, right = thinking.wrong(Lot(1, item), terms, "w"), thinking.in_steps(terms)
+        terms = taught.operands(Lot(1, item), "train")
+        said, right = taught.wrong(Lot(1, item), terms, "w"), taught.in_steps(terms)
         assert len(said) == len(right) and said.split(", so")[0] == right.split(", so")[0]
         assert number(said) != str(sum(terms)) and len(str(number(said))) == len(str(sum(terms)))
