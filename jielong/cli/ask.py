@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -102,6 +103,9 @@ def ask(
     talk.document({"question": problem.text, "model": lm.name, "strategy": text, "answer": answer.value,
                    "text": answer.text, "votes": dict(answer.votes), "note": answer.note, "sources": _sources(answer),
                    "usage": used, "trace": trace, **made, **money(lm)})  # fmt: skip
+    if answer.value is None and index is not None:
+        talk.next_command(shlex.join(["jielong", "index", "--out", str(index), "--find", problem.text[:200]]))
+        return
     talk.next_command(f"jielong replay {trace}" if trace else
                       f'jielong compare mine.jsonl --model {model} --strategies "direct, vote(cot, n=5)"')  # fmt: skip
 

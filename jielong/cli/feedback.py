@@ -51,7 +51,12 @@ def open_lm(spec: str, device: str, seed: int = 0, adapter: Path | None = None) 
         if adapter is not None:
             raise UserError("--adapter is for a model in a folder; of a server name it as URL#MODEL:ADAPTER")
         url, _, name = spec.partition("#")
-        return Remote(url, name, seed=seed)
+        remote = Remote(url, name, seed=seed)
+        if not name:
+            from jielong.lm.sync import run
+
+            run(remote.named())
+        return remote
     from jielong.base.device import pick
     from jielong.lm.local import load
 

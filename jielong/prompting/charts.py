@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from jielong.base.errors import UserError
 from jielong.lm.prompts import Message
 from jielong.lm.protocol import LM
-from jielong.prompting.program_aided import Runner, ended
+from jielong.prompting.program_aided import Runner, ended, program
 from jielong.prompting.retrieval import harmless
 from jielong.prompting.strategy import Answer, Problem, Strategy, assistant, say, tongue, user
 
@@ -44,7 +44,6 @@ ASK = {
     "請寫一個 Python 函式，算出答案和一張說明它的圖。columns 是欄位名稱的串列，rows 是各列的串列。只寫程式：\n" + FORM,
 }
 AGAIN = {"en": "That did not work: {why}\nWrite the whole program again.", "zh": "不行：{why}\n請重寫整個程式。"}
-FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 DEFINES = re.compile(r"^def solution\(", re.MULTILINE)
 
 
@@ -89,7 +88,7 @@ async def _programmed(lm: LM, problem: Problem, table: Table, run: Runner, tries
                                                  rows=rows, question=problem.text))  # fmt: skip
     for _ in range(tries):
         reply = await say(lm, asked)
-        code = program(reply)
+        code = program(reply, DEFINES) or ""
         why = "there is no function solution(columns, rows) in it"
         if code:
             ran = await ended(lm, run, whole(code, table))
@@ -102,12 +101,6 @@ async def _programmed(lm: LM, problem: Problem, table: Table, run: Runner, tries
                     why = str(error)
         asked = user(AGAIN[lang].format(why=harmless(why)), *asked, assistant(reply))
     return Charted(None, reply, note=f"none of {tries} programs worked: {why}", code=code)
-
-
-def program(reply: str) -> str:
-    """The last fenced block that defines `solution`, or the reply itself if it does; empty where none does."""
-    blocks = [block for block in FENCED.findall(reply) if DEFINES.search(block)]
-    return str(blocks[-1]).rstrip() if blocks else reply.strip() if DEFINES.search(reply) and "```" not in reply else ""
 
 
 def whole(code: str, table: Table) -> str:

@@ -91,9 +91,9 @@ def program_aided(run: Runner) -> Strategy:
     return programmed
 
 
-def program(reply: str) -> str | None:
-    """The last fenced block that defines `solution()`, or the whole reply if it does; None where none does."""
-    blocks = [block for block in FENCED.findall(reply) if DEFINES.search(block)]
+def program(reply: str, defines: re.Pattern[str] = DEFINES) -> str | None:
+    """The last fenced block that defines the function, or the whole reply if it does; None where none does."""
+    blocks = [block for block in FENCED.findall(reply) if defines.search(block)]
     if blocks:
         return str(blocks[-1]).rstrip()
-    return reply.strip() if DEFINES.search(reply) and "```" not in reply else None
+    return reply.strip() if defines.search(reply) and "```" not in reply else None

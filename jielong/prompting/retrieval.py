@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from jielong.base.errors import UserError
-from jielong.lm.protocol import LM, gather
+from jielong.lm.protocol import LM, BadPrompt, gather
 from jielong.prompting.readers import one_of
 from jielong.prompting.strategy import Answer, Problem, Reader, Strategy, branch, say, tongue, user
 from jielong.prompting.trace import note
@@ -114,7 +114,11 @@ def retrieve(
         note(lm, "retrieve", passages=[each.id for each in found], scores=[each.score for each in found])
         if not found or max(each.matched for each in found) < least:
             return Cited(None, note="nothing was found that answers this", passages=tuple(found))
-        answer = await strategy(lm, replace(problem, text=prompt(problem.text, found), read=uncited(problem)))
+        try:
+            answer = await strategy(lm, replace(problem, text=prompt(problem.text, found), read=uncited(problem)))
+        except BadPrompt as error:
+            fewer = f"show fewer passages than {len(found)} (k, -k)" if len(found) > 1 else "index in shorter passages"
+            raise BadPrompt(f"{error}; or {fewer}") from None
         if answer.value is None:
             return Cited(None, answer.text, answer.votes, "the passages do not say", tuple(found))
         citations = await checked(lm, problem, answer, found, support)

@@ -95,7 +95,7 @@ def _node(text: str) -> ast.expr:
 
 def _strategy(node: ast.expr, text: str, given: Given) -> Strategy:
     if isinstance(node, ast.Constant) and isinstance(node.value, str) and (own := OWN.match(node.value)):
-        return _made(_own(Path(own[1]), own[2]), (), {}, node.value, given)
+        return _made(own_function(Path(own[1]), own[2]), (), {}, node.value, given)
     if isinstance(node, ast.Name):
         return _made(_find(node.id, given), (), {}, node.id, given)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -191,11 +191,11 @@ def _makes(value: Any) -> bool:
     return inspect.isfunction(value) and value.__annotations__.get("return") in ("Strategy", Strategy)
 
 
-def _own(file: Path, name: str) -> Callable[..., Any]:
-    """A function of a person's own file, which is run as a module."""
+def own_function(file: Path, name: str, what: str = "strategy") -> Callable[..., Any]:
+    """A function of a person's own file, which is run as a module. UserError where there is none."""
     found = importlib.util.spec_from_file_location(f"jielong_own_{file.stem}", file.expanduser())
     if not file.expanduser().is_file() or found is None or found.loader is None:
-        raise UserError(f"{file}: no such Python file; a strategy of your own is FILE.py:FUNCTION")
+        raise UserError(f"{file}: no such Python file; a {what} of your own is FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(found)
     try:
         found.loader.exec_module(module)
@@ -203,6 +203,6 @@ def _own(file: Path, name: str) -> Callable[..., Any]:
         raise UserError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        raise UserError(f"{file} has no function {name!r}: a strategy of your own is FILE.py:FUNCTION")
+        raise UserError(f"{file} has no function {name!r}: a {what} of your own is FILE.py:FUNCTION")
     made: Callable[..., Any] = function
     return made

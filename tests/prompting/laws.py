@@ -10,7 +10,7 @@ from typing import Any
 from jielong.base import noise
 from jielong.lm.noisy import NoisyOracle
 from jielong.lm.protocol import LM
-from jielong.prompting.strategy import Answer, Problem, Strategy
+from jielong.prompting.strategy import Problem, Strategy
 
 Make = Callable[[noise.Source], LM]
 
@@ -42,12 +42,3 @@ def oracle(answer: Callable[[str], str], rate: float | Callable[[str], float],
 
 def binomial(k: int, n: int, p: float) -> float:
     return comb(n, k) * p**k * (1 - p) ** (n - k)
-
-
-def ask(strategy: Strategy, lm: LM, problem: Problem) -> Answer:
-    """The strategy's answer."""
-
-    async def asked() -> Answer:
-        return await strategy(lm, problem)
-
-    return asyncio.run(asked())

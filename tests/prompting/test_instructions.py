@@ -17,8 +17,8 @@ from jielong.prompting import ape, opro, random_search
 from jielong.prompting.instructed import Found, Tried, accuracy, chosen, instructed, likelihood, scored
 from jielong.prompting.random_search import line, proposed
 from jielong.prompting.shortening import sentences, shorten
-from jielong.prompting.strategy import Example, Problem
-from tests.prompting.laws import ask, binomial, law_of, oracle
+from jielong.prompting.strategy import Example, Problem, solve
+from tests.prompting.laws import binomial, law_of, oracle
 
 SHOWN = (Example("hot", "cold"), Example("up", "down"))
 DEV = tuple(Problem(f"dev {i}", f"d{i}", "yes") for i in range(3))
@@ -29,7 +29,7 @@ def found(search: Any, lm: LM, **options: Any) -> Found:
     async def run(lm: LM, problem: Problem) -> Any:
         return await search(lm, SHOWN, DEV, TEST, **options)
 
-    value: Any = ask(run, lm, DEV[0])
+    value: Any = solve(run, lm, DEV[0])
     return value
 
 
@@ -37,7 +37,7 @@ def awaited(call: Any, lm: LM) -> Any:
     async def run(lm: LM, problem: Problem) -> Any:
         return await call(lm)
 
-    return ask(run, lm, DEV[0])
+    return solve(run, lm, DEV[0])
 
 
 # ---------------------------------------------------------------- what is chosen on what
@@ -98,7 +98,7 @@ def test_the_best_of_equals_looks_better_than_it_is() -> None:
 def test_unread_answers_are_not_right() -> None:
     problem = Problem("q", gold="yes", read=lambda text: "yes" if text == "yes" else None)
     assert awaited(lambda lm: accuracy(lm, "do", [problem] * 4), Scripted({"": "hm"})) == 0.0
-    assert ask(partial(instructed, instruction="Be brief."), (lm := Scripted({"": "yes"})), problem).value == "yes"
+    assert solve(partial(instructed, instruction="Be brief."), (lm := Scripted({"": "yes"})), problem).value == "yes"
     assert lm.calls[0].prompt == [{"role": "user", "content": "Be brief.\n\nq"}]
 
 

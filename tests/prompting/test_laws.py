@@ -34,6 +34,7 @@ from jielong.prompting.spells import SPELLS, spells
 from jielong.prompting.strategy import Answer, Example, Problem, Strategy, branch, having, read, say, solve, user
 from jielong.prompting.vote import vote
 from jielong.prompting.zero_shot_cot import zero_shot_cot
+from tests.prompting import laws
 
 SUM = Problem("What is 2 + 2?", "sum", "4", number)
 FAMILY = 25  # sampled tests at most in the house: each at 1 - 0.01 / FAMILY
@@ -41,15 +42,17 @@ FAMILY = 25  # sampled tests at most in the house: each at 1 - 0.01 / FAMILY
 
 def law(strategy: Strategy, model: Any, problem: Problem = SUM) -> dict[Any, float]:
     """{answer's value: probability} of the strategy on `model(source)`."""
-    outcomes = noise.enumerate_choices(lambda source: solve(strategy, model(source), problem).value)
-    return noise.law(outcomes)
+
+    async def value(lm: LM) -> str | None:
+        return (await strategy(lm, problem)).value
+
+    return laws.law_of(value, model)
 
 
 def oracle(error: Any, right: Any = "4", wrong: Any = ("5",)) -> Any:
     """A model by its error rate (a number, or a function of the prompt), as a function of the source."""
     answer = right if callable(right) else lambda prompt: right
-    others = wrong if callable(wrong) else lambda prompt: wrong
-    return lambda source: NoisyOracle(answer, error, others, source=source)
+    return laws.oracle(answer, error, wrong if callable(wrong) else lambda prompt: wrong)
 
 
 def last(prompt: str, role: str) -> str:

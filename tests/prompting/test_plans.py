@@ -30,7 +30,7 @@ from jielong.prompting.readers import number
 from jielong.prompting.sorting import errors, listed, merge_sort
 from jielong.prompting.strategy import Answer, Problem, having, solve
 from jielong.prompting.vote import majority, vote
-from tests.prompting.laws import ask, binomial, law_of, oracle, share_right
+from tests.prompting.laws import binomial, law_of, oracle, share_right
 
 # ---------------------------------------------------------------- graph of thoughts
 
@@ -70,7 +70,7 @@ def test_the_papers_lists(data: Path, size: int) -> None:
         assert errors(given, wanted[5:][::-1]) == digits + sum(a < b for a, b in zip(wanted[5:], wanted[6:]))
     problem = sorting.problem(rows[0][0])
     lm = Scripted(lambda text, index: sorter(text))
-    answer = ask(graph_of_thoughts("sort"), having(lm, max_tokens=1024), problem)
+    answer = solve(graph_of_thoughts("sort"), having(lm, max_tokens=1024), problem)
     assert problem.right(answer) and answer.value == str(rows[0][1])
     assert sum(call.n for call in lm.calls) == 5 * (size // 16) + 20 * (size // 16 - 1)
 
@@ -85,7 +85,7 @@ def test_the_order_of_the_papers_graph() -> None:
     odd = merge_sort(sorting.problem(list(range(40))))  # three parts: the third waits for the next level
     assert [node.name for node in odd].count("aggregate") == 2
     lm = Scripted(lambda text, index: sorter(text))
-    assert ask(graph_of_thoughts("sort"), lm, sorting.problem([5, 2] * 20)).value == str([2] * 20 + [5] * 20)
+    assert solve(graph_of_thoughts("sort"), lm, sorting.problem([5, 2] * 20)).value == str([2] * 20 + [5] * 20)
     assert listed("x [1, 2] then [ 3,4 ]") == [3, 4] and listed("none") is None and listed("[]") == []
 
 
@@ -105,16 +105,16 @@ def test_each_operation_by_hand() -> None:
         return await execute(lm, problem, plan)
 
     at_zero = Scripted(lambda text, index: lm._reply(text, index & ((1 << 20) - 1)))  # a branch begins at its number
-    found = ask(run, at_zero, Problem("q"))
+    found = solve(run, at_zero, Problem("q"))
     values = [[each.value for each in thoughts] for thoughts in found]
     assert values == [[1, 3], [7, 7], [7, 7, 9, 9, 9], [7, 7, 9, 9, 9], [9, 9]] and found[1] == [Thought(7), Thought(7)]
     for bad in ([], [Node("a", keep_best(), (0,))], [Node("a", keep_best(), (1,)), Node("b", keep_best())]):
         plan = bad
         with pytest.raises(UserError, match="mend their order"):
-            ask(run, lm, Problem("q"))
+            solve(run, lm, Problem("q"))
     plan = [Node("generate", generate(prompt, parse)), Node("keep", keep_best(), (0,))]
     with pytest.raises(UserError, match="needs scores"):
-        ask(run, at_zero, Problem("q"))
+        solve(run, at_zero, Problem("q"))
     with pytest.raises(UserError, match="no plan 'knit'"):
         graph_of_thoughts("knit")
 
@@ -122,8 +122,8 @@ def test_each_operation_by_hand() -> None:
 def test_any_question_by_merging_attempts() -> None:
     lm = Scripted(lambda text, index: "The answer is 5." if "1. Hm 4" in text else "Hm 4")
     problem = Problem("2 + 3?", gold="5", read=number)
-    assert problem.right(ask(graph_of_thoughts(k=2), lm, problem)) and [call.n for call in lm.calls] == [2, 1]
-    nothing = ask(graph_of_thoughts(), Scripted({"": " "}), problem)
+    assert problem.right(solve(graph_of_thoughts(k=2), lm, problem)) and [call.n for call in lm.calls] == [2, 1]
+    nothing = solve(graph_of_thoughts(), Scripted({"": " "}), problem)
     assert nothing.value is None
 
 
@@ -136,7 +136,7 @@ def test_a_search_in_one_reply_is_one_call_and_as_right_as_the_reply() -> None:
     make = oracle(lambda text: right, 0.3, lambda text: ["4 * 5 + 10 = 30", "??"])
     assert share_right(algorithm_of_thoughts, problem, make) == pytest.approx(0.7, abs=1e-12)
     lm = Scripted({"": right})
-    assert problem.right(ask(algorithm_of_thoughts, lm, problem)) and len(lm.calls) == 1
+    assert problem.right(solve(algorithm_of_thoughts, lm, problem)) and len(lm.calls) == 1
     roles = [message["role"] for message in lm.calls[0].prompt]
     assert roles == ["user", "assistant"] * 2 + ["user"] and lm.calls[0].prompt[-1]["content"] == problem.text
     shown = lm.calls[0].prompt[1]["content"]
@@ -144,7 +144,7 @@ def test_a_search_in_one_reply_is_one_call_and_as_right_as_the_reply() -> None:
         example((1, 1, 4, 6)).steps.splitlines()  # fmt: skip
     for question, words in (("2 + 3?", 'write "back"'), ("2加3是多少？", "就寫「回頭」")):
         lm = Scripted({"": "The answer is 5" if "back" in words else "答案是5。"})
-        assert ask(algorithm_of_thoughts, lm, Problem(question, read=number)).value == "5"
+        assert solve(algorithm_of_thoughts, lm, Problem(question, read=number)).value == "5"
         assert words in lm.calls[0].prompt[0]["content"] and len(lm.calls) == 1
 
 
@@ -189,7 +189,7 @@ def test_a_program_is_found_or_there_is_no_answer() -> None:
     assert [program(text) for text in ("31", "```python\nx = 31\n```", "def solution(x): ...")] == [None] * 3
     for reply, note in (("31", "defines no"), ("def solution():\n    return 1 / 0", "failed"), (good, "printed '31'")):
         lm = Scripted({"": reply})
-        answer = ask(program_aided(run), lm, EGGS)
+        answer = solve(program_aided(run), lm, EGGS)
         assert note in answer.note and answer.text == reply and (answer.value == "31") == (reply == good)
         (call,) = lm.calls
         assert call.prompt[0]["content"].startswith(EGGS.text + "\nWrite a Python function solution()")
@@ -205,7 +205,7 @@ def test_programs_in_a_real_sandbox() -> None:
                head + "while True: pass": None, "import os\n" + head + "return os.getpid()": None}  # fmt: skip
     with Monty() as box:
         for reply, value in replies.items():
-            answer = ask(program_aided(partial(arun, box, limits=Limits(seconds=0.5))), Scripted({"": reply}), EGGS)
+            answer = solve(program_aided(partial(arun, box, limits=Limits(seconds=0.5))), Scripted({"": reply}), EGGS)
             assert answer.value == value, answer.note
 
 
@@ -223,7 +223,7 @@ def test_nothing_is_run_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None
     lm = Scripted({"": evil})
     for name in ("eval", "exec", "compile"):
         monkeypatch.setattr(builtins, name, never)
-    answer = ask(program_aided(sandbox), lm, EGGS)
+    answer = solve(program_aided(sandbox), lm, EGGS)
     monkeypatch.undo()
     assert answer.value == "31" and seen == [evil + "\nprint(solution())\n"]
 
@@ -298,7 +298,7 @@ def ask_all(lm: LM, **options: Any) -> list[Answer]:
     async def run(lm: LM, problem: Problem) -> Any:
         return await answer_all(lm, PAIR, **options)
 
-    found: Any = ask(run, lm, PAIR[0])
+    found: Any = solve(run, lm, PAIR[0])
     return list(found)
 
 

@@ -23,9 +23,9 @@ from jielong.prompting.outcomes import CONTAMINATED, Outcome, folds, routellm
 from jielong.prompting.router import route
 from jielong.prompting.saving import cached
 from jielong.prompting.spec import parse
-from jielong.prompting.strategy import Answer, Example, Problem
+from jielong.prompting.strategy import Answer, Example, Problem, solve
 from jielong.prompting.vote import vote
-from tests.prompting.laws import ask, law_of
+from tests.prompting.laws import law_of
 
 SUM = Problem("2 + 2?", "p", "4")
 FILE = "routellm_judgements/gsm8k_responses.csv"
@@ -42,7 +42,7 @@ def test_a_cascade_is_right_as_often_and_asks_as_often_as_its_formula(p: float, 
             return float(source.choose([1 - share, share], "accept", answer.value or ""))
 
         steps = (using(cheap, direct), using(dear, direct))
-        answer = ask(cascade(*steps, at=0.5, accept=accept), cheap, SUM)
+        answer = solve(cascade(*steps, at=0.5, accept=accept), cheap, SUM)
         return SUM.right(answer), dear.usage.calls
 
     law = noise.law(noise.enumerate_choices(run))
@@ -79,8 +79,8 @@ def test_a_cascade_of_votes_takes_what_most_agree_on() -> None:
 def test_an_answer_that_was_not_given_is_never_taken() -> None:
     silent, told = Scripted({"": " "}), Scripted({"": "4"})
     believed = cascade(using(silent, direct), using(told, direct), at=0.0, accept=lambda problem, answer: 1.0)
-    assert ask(believed, told, SUM).value == "4"
-    assert ask(cascade(using(silent, direct), using(silent, direct), at=0.0), told, SUM).value is None
+    assert solve(believed, told, SUM).value == "4"
+    assert solve(cascade(using(silent, direct), using(silent, direct), at=0.0), told, SUM).value is None
     with pytest.raises(UserError, match="a cascade of 1 steps has 0 thresholds"):
         cascade(direct)
     with pytest.raises(UserError, match="3 steps has 1 thresholds"):
@@ -90,7 +90,7 @@ def test_an_answer_that_was_not_given_is_never_taken() -> None:
 def test_a_route_asks_one_model_by_the_question_alone() -> None:
     weak, strong = Scripted({"": "w"}, name="weak"), Scripted({"": "s"}, name="strong")
     routed = route(using(weak, direct), using(strong, direct), lambda text: len(text) / 10, tau=0.5)
-    found = [ask(routed, weak, Problem("x" * size)).value for size in (4, 5, 6)]
+    found = [solve(routed, weak, Problem("x" * size)).value for size in (4, 5, 6)]
     assert found == ["w", "s", "s"] and (len(weak.calls), len(strong.calls)) == (1, 2)
 
 
@@ -237,9 +237,9 @@ def test_the_recorded_outcomes_are_as_the_repository_says(data: Path) -> None:
 def test_a_cached_strategy_answers_as_without_and_asks_once(tmp_path: Path) -> None:
     lm = Scripted(lambda prompt, index: str(index % 3))
     once = cached(vote(direct, n=5), str(tmp_path / "cache.db"))
-    plain = ask(vote(direct, n=5), lm, SUM)
+    plain = solve(vote(direct, n=5), lm, SUM)
     sent = len(lm.calls)
-    assert [ask(once, lm, SUM) for _ in range(3)] == [plain] * 3
+    assert [solve(once, lm, SUM) for _ in range(3)] == [plain] * 3
     assert len(lm.calls) == 2 * sent
 
 

@@ -22,9 +22,9 @@ from jielong.prompting.depth_first import depth_first
 from jielong.prompting.game24 import Game24, expression, numbers_of, problem, solves
 from jielong.prompting.game24_search import example
 from jielong.prompting.rational import evaluate
-from jielong.prompting.strategy import Answer, Problem, read
+from jielong.prompting.strategy import Answer, Problem, read, solve
 from jielong.prompting.vote import majority
-from tests.prompting.laws import ask, binomial, oracle, share_right
+from tests.prompting.laws import binomial, oracle, share_right
 
 LOGS = "tree_of_thoughts/logs/game24/gpt-4_0.7_"
 
@@ -269,7 +269,7 @@ def first_of_kept_not_any() -> None:
     """The check that the published evaluation fails: what counts is the state that the search puts first."""
     scores = {"judge:a": "sure", "judge:b": "no"}
     lm = Scripted(lambda prompt, index: scores.get(prompt, "ab"))
-    assert not (asked := Problem("", gold="b")).right(ask(tot.tree_of_thoughts(Paths(steps=1), keep=5), lm, asked))
+    assert not (asked := Problem("", gold="b")).right(solve(tot.tree_of_thoughts(Paths(steps=1), keep=5), lm, asked))
 
 
 def test_success_is_of_the_first_beam(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +305,7 @@ def test_prompts_calls_and_order_of_a_small_game() -> None:
 
     lm = Scripted(say)
     asked = problem((4, 5, 6, 10))
-    answer = ask(tot.tree_of_thoughts("game24"), lm, asked)
+    answer = solve(tot.tree_of_thoughts("game24"), lm, asked)
     assert asked.right(answer) and answer.text.splitlines() == [*step, final]
     assert [(call.n, call.prompt[0]["content"].splitlines()[-2:]) for call in lm.calls] == [
         (1, ["Numbers: 4 5 6 10", "Steps:"]),
@@ -324,14 +324,14 @@ def test_equal_states_are_one_and_judged_once() -> None:
     asked = problem((4, 4, 6, 10))
     lines = "\n".join(["4 + 6 = 10 (left: 4 10 10)"] * 2 + ["10 + 4 - 4 = 10 (left: 1)", "6 + 4 = 10 (left: 4 10 10)"])
     lm = Scripted(lambda prompt, index: "likely" if "Think" in prompt else lines)
-    answer = ask(tot.tree_of_thoughts(Game24(steps=2)), lm, asked)
+    answer = solve(tot.tree_of_thoughts(Game24(steps=2)), lm, asked)
     assert answer.value is None and [call.n for call in lm.calls] == [1, 3, 1, 1]  # two states, one question about both
     assert task.worth(["sure", "a\nlikely", "", "surely not"]) == 21.0 and task.worth(["impossible"] * 3) == 0.003
 
 
 def test_unreadable_thoughts_end_a_search_without_an_answer() -> None:
     lm = Scripted({"": "I do not know. 7"})
-    answer = ask(tot.tree_of_thoughts("game24"), lm, problem((1, 2, 3, 4)))
+    answer = solve(tot.tree_of_thoughts("game24"), lm, problem((1, 2, 3, 4)))
     assert answer.value is None and "no thought" in answer.note and len(lm.calls) == 1
 
 
@@ -345,18 +345,18 @@ def test_any_question_step_by_step_in_two_languages() -> None:
 
         lm = Scripted(say)
         asked = Problem(question, gold="5", read=lambda text: "5" if "5" in text else None)
-        answer = ask(tot.tree_of_thoughts(judges=1), lm, asked)
+        answer = solve(tot.tree_of_thoughts(judges=1), lm, asked)
         assert asked.right(answer) and answer.text == f"{step}\n{end}" and len(lm.calls) == 4  # think, judge, twice
-        assert ask(depth_first(judges=1), lm, asked).value == "5"
+        assert solve(depth_first(judges=1), lm, asked).value == "5"
     endless = Scripted(lambda prompt, index: "sure 5" if "lead to" in prompt else "and 5")
-    assert ask(tot.tree_of_thoughts(judges=1), endless, Problem("2 + 3?", gold="5")).value is None
+    assert solve(tot.tree_of_thoughts(judges=1), endless, Problem("2 + 3?", gold="5")).value is None
 
 
 def test_depth_first_stops_where_it_was_told_to() -> None:
     lm = Scripted(lambda prompt, index: "ab" if prompt.startswith("think") else "sure" if len(prompt) < 9 else "no")
-    answer = ask(depth_first(Paths(steps=3), judges=1), lm, GOAL)
+    answer = solve(depth_first(Paths(steps=3), judges=1), lm, GOAL)
     assert answer.value is None and answer.text == "aa"[:len(answer.text)] and "no whole answer in" in answer.note
-    one = ask(depth_first(Paths(steps=3), judges=1, most=1), Scripted({"": "ab"}), GOAL)
+    one = solve(depth_first(Paths(steps=3), judges=1, most=1), Scripted({"": "ab"}), GOAL)
     assert one.value is None
     with pytest.raises(UserError, match="enters 0"):
         depth_first(most=0)

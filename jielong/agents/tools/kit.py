@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from jielong.agents.tools.tool import Tool, Tools, tool, toolbox
 from jielong.base.errors import UserError
+from jielong.prompting.spec import own_function
 
 NAMES = "calculator, clock, python, search=STORE, FILE.py:FUNCTION"
 
@@ -47,25 +47,6 @@ def _named(name: str, clock_: Callable[[], datetime], open_: ExitStack) -> Tool:
 
         return search(in_store(value))
     if ".py:" in name:
-        return tool(_own(name))
+        path, _, function = name.rpartition(":")
+        return tool(own_function(Path(path), function, "tool"))
     raise UserError(f"there is no tool {name!r}: give {NAMES}")
-
-
-def _own(name: str) -> Callable[..., Any]:
-    """A function of a person's own file, which is run as a module."""
-    import importlib.util
-
-    path, _, function = name.rpartition(":")
-    found = importlib.util.spec_from_file_location(f"jielong_tool_{Path(path).stem}", Path(path).expanduser())
-    if not Path(path).expanduser().is_file() or found is None or found.loader is None:
-        raise UserError(f"{path}: no such Python file; a tool of your own is FILE.py:FUNCTION")
-    module = importlib.util.module_from_spec(found)
-    try:
-        found.loader.exec_module(module)
-    except Exception as error:  # somebody else's code
-        raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    made = getattr(module, function, None)
-    if not callable(made):
-        raise UserError(f"{path} has no function {function!r}: a tool of your own is FILE.py:FUNCTION")
-    function_: Callable[..., Any] = made
-    return function_
