@@ -60,6 +60,7 @@ def drawn(chart: Chart) -> tuple[Html, Any]:
     """The picture and the table that says the same: a line over numbers, else bars."""
     from jielong.base.result import Row
     from jielong.views import bars, charts
+    from jielong.views.markup import number
 
     nan = float("nan")
     numbers = [each for each in chart.x if not isinstance(each, str)]
@@ -70,8 +71,7 @@ def drawn(chart: Chart) -> tuple[Html, Any]:
     sets = [bars.BarSet(name, [Row(_name(chart, i), y, None, 1, unit=" ") for i, y in enumerate(ys) if y is not None])
             for name, ys in chart.series.items()]  # fmt: skip
     header = ["", *chart.series]
-    rows = [[x, *("" if ys[i] is None else f"{ys[i]:g}" for ys in chart.series.values())]
-            for i, x in enumerate(chart.x)]  # fmt: skip
+    rows = [[x, *(number(ys[i]) for ys in chart.series.values())] for i, x in enumerate(chart.x)]
     return bars.bars(sets, title=chart.title), (header, rows)
 
 

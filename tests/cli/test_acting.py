@@ -13,8 +13,11 @@ import pytest
 from jielong.agents.sandbox import choose
 from jielong.base.errors import UserError
 from jielong.cli import feedback
+from jielong.cli.charting import drawn
 from jielong.cli.main import main
+from jielong.lm.remote import Remote
 from jielong.lm.scripted import Scripted
+from jielong.prompting.charts import Chart
 
 PROGRAM = "def solution():\n    return {}"
 CHART = """```python
@@ -143,3 +146,23 @@ def test_what_is_wrong_is_one_line(words: tuple[str, ...], told: str, capsys: An
     says(lambda prompt, index: "x")
     code, out, err = run(capsys, "ask", "x", *words)
     assert code == 2 and out == "" and told in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("chart", [
+    Chart("t", "bars", ("a", "b"), {"s": (None, None)}),
+    Chart("t", "line", ("a", "a"), {"s": (1, 2), "r": (None, 3.5)}),
+    Chart("t", "line", (1, 2, 3), {"s": (1, None, 2)}), Chart("t", "bars", (2001, 2002), {"s": (0.2, 0.5)}),
+    Chart("", "bars", ("", "x"), {"": (-1, 1234567)}), Chart("t", "line", (1, 2), {"s": (None, None)}),
+])  # fmt: skip
+def test_every_chart_can_be_drawn(chart: Chart) -> None:
+    picture, (head, rows) = drawn(chart)
+    assert str(picture).startswith("<svg") and len(head) == 1 + len(chart.series) and len(rows) == len(chart.x)
+
+
+def test_the_one_model_of_a_server_need_not_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def named(self: Remote) -> None:
+        self.model = "only"
+
+    monkeypatch.setattr(Remote, "named", named)
+    assert feedback.open_lm("http://127.0.0.1:1/v1", "cpu").name == "http://127.0.0.1:1/v1#only"
+    assert feedback.open_lm("http://127.0.0.1:1/v1#this", "cpu").name == "http://127.0.0.1:1/v1#this"

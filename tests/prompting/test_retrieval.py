@@ -9,6 +9,7 @@ import sys
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from jielong.base import noise
 from jielong.base.errors import UserError
 from jielong.lm.noisy import NoisyOracle
 from jielong.lm.prompts import text_of
+from jielong.lm.protocol import BadPrompt
 from jielong.lm.scripted import Scripted
 from jielong.prompting.direct import direct
 from jielong.prompting.retrieval import UNKNOWN, Cited, precision, prompt, quoted, retrieve
@@ -136,6 +138,16 @@ def test_nothing_found_is_no_call(tmp_path: Path) -> None:
     assert model.calls == []
     answer = solve(retrieve(direct, path, reader="family, friends", least=0.05), model, problem)
     assert answer.value == "Tarn" and len(model.calls) == 1
+
+
+def test_too_many_passages_for_a_model_are_told_as_such() -> None:
+    class Small(Scripted):
+        async def asample(self, *args: Any, **sampling: Any) -> Any:
+            raise BadPrompt("the prompt has 300 tokens and the model's context is 256")
+
+    for k, told in ((2, "fewer passages than 2"), (1, "shorter passages")):
+        with pytest.raises(BadPrompt, match=f"300 tokens.*{told}"):
+            solve(retrieve(direct, Fixed("a", "b"), k), Small({}), Problem("a?"))
 
 
 def test_what_passages_say_stays_in_them() -> None:
