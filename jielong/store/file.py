@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -54,24 +54,30 @@ def damaged(path: str | Path, why: str) -> UserError:
 
 def reading(path: str | Path) -> sqlite3.Connection:
     """A connection that sees the store as it stands now, whatever is added later. UserError when it is none."""
+    return opened(path, f"there is no store at {path}: make one with `jielong index world --out {path}`", _check)
+
+
+def opened(path: str | Path, absent: str, check: Callable[[sqlite3.Connection, Path], object]) -> sqlite3.Connection:
+    """A connection that sees a file as it stands now. `check` raises for one of another kind; UserError `absent` where
+    there is no file."""
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"there is no store at {path}: make one with `jielong index world --out {path}`")
+        raise UserError(absent)
     with told(path):
         try:
-            return _snapshot(path, "mode=ro")
+            return _snapshot(path, "mode=ro", check)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not os.access(path, os.R_OK):
                 raise
             # a place where no log can be laid beside the file: nobody writes there either
-            return _snapshot(path, "immutable=1")
+            return _snapshot(path, "immutable=1", check)
 
 
-def _snapshot(path: Path, how: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(_uri(path, how), uri=True, isolation_level=None, check_same_thread=False)
+def _snapshot(path: Path, how: str, check: Callable[[sqlite3.Connection, Path], object]) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri(path, how), uri=True, isolation_level=None, check_same_thread=False)
     try:
         begin(connection)
-        _check(connection, path)
+        check(connection, path)
     except BaseException:
         connection.close()
         raise
@@ -127,7 +133,7 @@ def building(path: str | Path, overwrite: bool = False) -> Iterator[sqlite3.Conn
 def extending(path: str | Path) -> Iterator[sqlite3.Connection]:
     """A connection to a store that is there; all that is written in the block comes to be at its end, or not at all."""
     reading(path).close()
-    with told(path), closing(sqlite3.connect(_uri(Path(path), "mode=rw"), uri=True, timeout=WAIT,
+    with told(path), closing(sqlite3.connect(uri(Path(path), "mode=rw"), uri=True, timeout=WAIT,
                                              isolation_level=None)) as connection:  # fmt: skip
         connection.execute("BEGIN IMMEDIATE")
         yield connection
@@ -143,5 +149,6 @@ def _retire(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=DELETE").fetchone()
 
 
-def _uri(path: Path, how: str) -> str:
+def uri(path: Path, how: str) -> str:
+    """The file as SQLite is asked for it."""
     return f"file:{quote(str(path.absolute()))}?{how}"

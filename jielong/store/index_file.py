@@ -13,12 +13,11 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from jielong.base.errors import UserError
 from jielong.base.plain import dumps, loads
 from jielong.store.file import MARK as STORE
-from jielong.store.file import WAIT, begin, told
+from jielong.store.file import WAIT, opened, told, uri
 
 MARK = 0x4A4C4958  # SQLite's "application id" of an index: JLIX
 FORMAT = 1
@@ -53,29 +52,14 @@ class About:
 
 def reading(path: str | Path) -> sqlite3.Connection:
     """A connection that sees the index as it stands now. UserError when there is none, naming what there is."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"there is no index at {path}: make one with `jielong index FOLDER --out {path}`")
-    with told(path):
-        try:
-            return _snapshot(path, "mode=ro")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not os.access(path, os.R_OK):
-                raise
-            return _snapshot(path, "immutable=1")  # no log can be laid beside the file: nobody writes there either
-
-
-def _snapshot(path: Path, how: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(_uri(path, how), uri=True, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA cache_size=-131072")
-        begin(connection)
-        if not _is_index(connection, path):
-            raise UserError(f"{path} is an empty index: make it with `jielong index FOLDER --out {path}`")
-    except BaseException:
-        connection.close()
-        raise
+    connection = opened(path, f"there is no index at {path}: make one with `jielong index FOLDER --out {path}`", _whole)
+    connection.execute("PRAGMA cache_size=-131072")
     return connection
+
+
+def _whole(connection: sqlite3.Connection, path: Path) -> None:
+    if not _is_index(connection, path):
+        raise UserError(f"{path} is an empty index: make it with `jielong index FOLDER --out {path}`")
 
 
 @contextmanager
@@ -106,7 +90,7 @@ def writing(path: str | Path) -> Iterator[tuple[sqlite3.Connection, bool]]:
 
 
 def _writer(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(_uri(path, "mode=rwc"), uri=True, timeout=WAIT, isolation_level=None)
+    connection = sqlite3.connect(uri(path, "mode=rwc"), uri=True, timeout=WAIT, isolation_level=None)
     try:
         if _is_index(connection, path):
             connection.execute("PRAGMA secure_delete=ON")
@@ -154,7 +138,3 @@ def check_model(about: About, path: str | Path, model: str, name: str) -> None:
     if model and about.model and model != about.model:
         raise UserError(f"{path} has vectors of {about.model_name} ({about.model[:12]}), not of {name} ({model[:12]}): "
                         "use that model, or index again into another file")  # fmt: skip
-
-
-def _uri(path: Path, how: str) -> str:
-    return f"file:{quote(str(path.absolute()))}?{how}"

@@ -275,13 +275,13 @@ def test_a_place_where_nothing_can_be_written(
         writer.add(documents())
     asked, snapshot = [], file._snapshot
 
-    def refuse(path: Path, how: str) -> sqlite3.Connection:
+    def refuse(path: Path, how: str, check: object) -> sqlite3.Connection:
         asked.append(how)
         if how == "mode=ro":
             error = sqlite3.OperationalError("unable to open database file")
             error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
             raise error
-        return snapshot(path, how)
+        return snapshot(path, how, check)
 
     monkeypatch.setattr(file, "_snapshot", refuse)
     assert len(store.load(tmp_path / "s.db", codec)) == len(TEXTS) and asked == ["mode=ro", "immutable=1"]
