@@ -63,7 +63,7 @@ def run(budget: Budget) -> Result:
         note = f"{size[name] / size[FULL]:.1%} of the parameters"
         rows.append(over_seeds(f"share right, {name}, less full fine-tuning", less, "above", 0.0, FULL, n,
                                unit="share", note=note, margin=-NEAR))  # fmt: skip
-    for what, values, unit in (("share right", right, "share"), ("nats a token", nats, "")):
+    for what, values, unit in (("share right", right, "share"), ("loss", nats, "nats a token")):
         wide = [spans({name: values[name][i] for name in values}) for i in range(len(found))]
         more = [place - rank for place, rank in wide]
         note = "from place to place {:.3f}, from rank to rank {:.3f}".format(*map(mean, zip(*wide)))
@@ -74,7 +74,7 @@ def run(budget: Budget) -> Result:
     for name in WAYS:
         note = f"{size[name]:,} trained parameters"
         rows.append(context("share right", right[name], n, "share", name, note))
-        rows.append(context("nats a token of fresh chats", nats[name], n, "", name))
+        rows.append(context("loss on fresh chats", nats[name], n, "nats a token", name))
     return Result("adapter_shape", "Rank, place and size of adapters", tuple(rows), series=_picture(right, size),
                   meta={"mode": "greedy, float32", "headline": rows[0].name})  # fmt: skip
 

@@ -74,9 +74,10 @@ def run(budget: Budget) -> Result:
         behind = [a[-1].new - f[-1].new for a, f in zip(paths[name], paths[FULL])]
         note = f"where both reach {mean(level[name]):.2f} nats on the new kind"
         rows += [
-            over_seeds(f"old nats spared, {name}", lost, "above", 0.0, FULL, n, note=note),
+            over_seeds(f"old nats spared, {name}", lost, "above", 0.0, FULL, n, unit="nats a token", note=note),
             over_seeds(f"statements kept, {name}", kept, "above", 0.0, FULL, n, unit="share", note=note),
-            over_seeds(f"behind on the new kind at the end, {name}", behind, "above", 0.0, FULL, n),
+            over_seeds(f"behind on the new kind at the end, {name}", behind, "above", 0.0, FULL, n,
+                       unit="nats a token"),
         ]
     rows += _controls(paths, [one["same"] for one in found], n) + _context(paths, level, n)
     rows += [context("new questions right", [one["right"][name] for one in found], ASKED * len(found), "share",
@@ -133,15 +134,15 @@ def _context(
     rows = []
     for name, some in paths.items():
         rows += [
-            context("old nats lost at the end", [p[-1].old - p[0].old for p in some], n, group=name),
+            context("old nats lost at the end", [p[-1].old - p[0].old for p in some], n, "nats a token", name),
             context("statements completed at the end", [p[-1].told for p in some], n, "share", name),
-            context("nats of the new kind at the end", [p[-1].new for p in some], n, group=name),
+            context("nats of the new kind at the end", [p[-1].new for p in some], n, "nats a token", name),
         ]
         if name in level:
             lost = [at(p, s).old - p[0].old for p, s in zip(some, level[name])]
             whole = [at(p, s).old - p[0].old for p, s in zip(paths[FULL], level[name])]
             note = f"full fine-tuning {mean(whole):.3f}, at the same loss on the new kind"
-            rows.append(context("old nats lost where both have learnt as much", lost, n, group=name, note=note))
+            rows.append(context("old nats lost where both have learnt as much", lost, n, "nats a token", name, note))
     return rows
 
 

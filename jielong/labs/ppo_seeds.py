@@ -59,14 +59,15 @@ def run(budget: Budget) -> Result:
     rows = [
         over_seeds("true reward gained", gains, "above", 0.0, "nothing", n),
         check(Row("seeds whose true reward rose", rose, None, len(gains), truth=1.0, unit="share")),
-        check(Row("highest KL of a rollout, nats an answer", max(one["highest"] for one in found), None, len(found)),
-              high=BLOWN * KL),
+        check(Row("highest KL of a rollout", max(one["highest"] for one in found), None, len(found),
+                  unit="nats an answer"), high=BLOWN * KL),
         check(Row("figures that are no numbers", sum(one["nan"] for one in found), None, len(found), truth=0.0)),
         check(Row("gained where rewards are given to the wrong answers", mixed["after"] - mixed["before"], None,
                   aligning.ASKED), high=min(0.05, max(gains))),
-        *(context(name, [one[key] for one in found], n) for name, key in (
-            ("true reward before", "before"), ("true reward after", "after"), ("KL at the end, nats an answer", "kl"),
-            ("tokens of an answer at the end", "length"), ("share of a run's time that answers take", "rollouts"))),
+        *(context(name, [one[key] for one in found], n, unit) for name, key, unit in (
+            ("true reward before", "before", ""), ("true reward after", "after", ""),
+            ("KL at the end", "kl", "nats an answer"), ("an answer at the end", "length", "tokens"),
+            ("share of a run's time that answers take", "rollouts", "share"))),
     ]
     meta = {"mode": "float32", "seeds": [round(gain, 4) for gain in gains]}
     return Result("ppo_seeds", "PPO over ten seeds", tuple(rows), series=_picture(found), meta=meta)

@@ -51,6 +51,7 @@ def run(budget: Budget) -> Result:
             rows.append(over_seeds(title, lead, "above", 0.0, other, n))
     knows = [one["loss"]["small"] - one["loss"]["large"] for one in found]
     better = Row("nats a token of fresh text, small less large", mean(knows), None, len(found),
+                 unit="nats a token",
                  note="size helps with the text")  # fmt: skip
     rows.append(check(better, low=0.0))
     for name in found[0]["rewards"]:
