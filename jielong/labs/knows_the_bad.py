@@ -1,8 +1,9 @@
 """A judge that cannot write the good answer still knows the bad one.
 
 A small assistant is asked about people and sums. Where its own most probable answer is wrong it is shown two others,
-the right one and a wrong one that it did not say, and judges by which it finds more probable. A control shows the same
-two answers behind another question: without the question nobody knows.
+the right one and a wrong one that it did not say, and judges by which it finds more probable. A control asks about the
+people of another world, of whom it has read nothing: there nobody knows. (The same answers behind another question are
+no control: an answer names its person, and is judged rightly alone.)
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ EXPECT = {
 }
 MINUTES, SEEDS = 4.0, 3
 ASKED = {"facts": 400, "sums": 200}
+OTHER = 500  # added to a seed: a world that no training here has read
 
 
 def run(budget: Budget) -> Result:
@@ -49,9 +51,9 @@ def run(budget: Budget) -> Result:
         lead = [one[kind]["every"] - one[kind]["written"] for one in found]
         rows.append(over_seeds(f"judged right more often than written, {kind}", lead, "above", 0.0, "as often", n,
                                unit="share", note="of all questions; a coin would judge half of them right"))
-    other = [one["facts"]["elsewhere"] for one in found]
-    rows.append(check(context("judged right behind another question, facts", other,
-                              sum(round(one["facts"]["failed"]) for one in found), "share"), low=0.42, high=0.58))
+    strange = context("judged right about people of another world", [one["facts"]["strange"] for one in found],
+                      ASKED["facts"] * len(found), "share")  # fmt: skip
+    rows.append(check(strange, low=0.42, high=0.58))
     for kind in ASKED:
         for what, title in (("written", "written right"), ("every", "judged right")):
             values = [one[kind][what] for one in found]
@@ -72,14 +74,15 @@ def measure(budget: Budget, seed: int) -> dict[str, dict[str, float]]:
         own = [world.check(q, answer) == "right" for q, answer in zip(some, said, strict=True)]
         wrong = [unsaid(q, answer, noise.uniform(noise.seed_of("knows the bad", seed), i))
                  for i, (q, answer) in enumerate(zip(some, said))]  # fmt: skip
-        judged = better(loaded, some, some, wrong)
+        judged = better(loaded, some, wrong)
         failed = [i for i, right in enumerate(own) if not right]
-        turned = [some[(i + len(some) // 2) % len(some)] for i in range(len(some))]
-        elsewhere = better(loaded, turned, some, wrong)
+        others = stages.curriculum(seed + OTHER).world.questions(kind, n, draw=2, split="test")
+        strange = better(loaded, others, [unsaid(q, "", noise.uniform(noise.seed_of("strange", seed), i))
+                                          for i, q in enumerate(others)])  # fmt: skip
         found[kind] = {
             "written": mean(own), "every": mean(judged), "failed": float(len(failed)),
             "judged": sum(judged[i] for i in failed) / max(1, len(failed)),
-            "elsewhere": sum(elsewhere[i] for i in failed) / max(1, len(failed)),
+            "strange": mean(strange),
         }  # fmt: skip
     return found
 
@@ -93,9 +96,9 @@ def unsaid(question: Question, said: str, u: float) -> str:
     return crowd.reply(question, "wrong", u)
 
 
-def better(loaded: Loaded, asked: list[Question], some: list[Question], wrong: list[str]) -> list[bool]:
-    """Behind each of `asked`: whether the right answer to `some` is more probable than the wrong one."""
-    right = log_probs(loaded, asked, [q.answer for q in some])
+def better(loaded: Loaded, asked: list[Question], wrong: list[str]) -> list[bool]:
+    """Of each question: whether its right answer is more probable than the wrong one."""
+    right = log_probs(loaded, asked, [q.answer for q in asked])
     return [a > b for a, b in zip(right, log_probs(loaded, asked, wrong), strict=True)]
 
 

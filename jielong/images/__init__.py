@@ -1,0 +1,1 @@
+"""Ways to make a picture, one file each, over one noising path."""
