@@ -194,17 +194,19 @@ def gain(level: Level, kind: Kind) -> Any:
     """How large an error in `kind` is beside the same error in x0: its square turns one mean squared error into the
     other, so the four losses differ by weights over t alone (Salimans & Ho 2022, section 4)."""
     alpha, sigma = level
-    return {"x0": 1.0, "eps": alpha / sigma, "v": (alpha**2 + sigma**2) / sigma, "velocity": (alpha + sigma) / sigma}[kind]
+    if kind == "x0":
+        return 1.0
+    return {"eps": alpha, "v": alpha**2 + sigma**2, "velocity": alpha + sigma}[kind] / sigma
 
 
 def between(earlier: Level, later: Level) -> Level:
-    """From a less noisy x_s on to x_t:  x_t = alpha x_s + sigma z. For the next t of DDPM: sqrt(1 - beta), sqrt(beta)."""
+    """From a less noisy x_s on to x_t:  x_t = alpha x_s + sigma z. One t of DDPM: sqrt(1 - beta), sqrt(beta)."""
     alpha = later.alpha / earlier.alpha
     return Level(alpha, math.sqrt(max(0.0, later.sigma**2 - (alpha * earlier.sigma) ** 2)))
 
 
 def back(earlier: Level, later: Level) -> float:
-    """Standard deviation of x_s given x_t and x0; for the next t of DDPM its beta tilde (Ho et al. 2020, equation 7)."""
+    """Standard deviation of x_s given x_t and x0; for one t of DDPM its beta tilde (Ho et al. 2020, equation 7)."""
     return earlier.sigma / later.sigma * float(between(earlier, later).sigma)
 
 

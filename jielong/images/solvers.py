@@ -75,7 +75,7 @@ def ddim(
 ) -> Iterator[Step]:  # fmt: skip
     """The step above. With eta 0 times may also rise: from a picture to the noise that gives it (not from the clean
     time itself on DDPM's paths, where no net was trained: from 0)."""
-    for index, (t, s, here, there) in enumerate(_walk(path, times, rising=eta == 0)):
+    for index, (t, _, here, there) in enumerate(_walk(path, times, rising=eta == 0)):
         x0, eps = _ask(model, path, x, t, here, clip)
         w = eta * back(there, here) if eta else 0.0
         x = there.alpha * x0 + math.sqrt(max(0.0, there.sigma**2 - w**2)) * eps
@@ -88,9 +88,8 @@ def heun(
     model: Model, path: Path, x: Tensor, times: Sequence[float], *,
     noise: Noise | None = None, clip: float | None = None,
 ) -> Iterator[Step]:  # fmt: skip
-    """Karras et al. 2022, algorithm 1 without churn: y = x / scale, dy / dtime = slope, where the scale is alpha, time
-    sigma / alpha and slope eps; on the straight path scale 1, time sigma and slope the velocity eps - x0. The last step,
-    to where no net can be asked, is Euler's. Steps counts pairs of askings."""
+    """Karras et al. 2022, algorithm 1 without churn, of d(x / alpha) / d(sigma / alpha) = eps; on the straight path of
+    dx / dsigma = eps - x0. The last step, to where no net can be asked, is Euler's: n steps ask 2 n - 1 times."""
     straight = path.schedule == "flow"
 
     def slope(x0: Tensor, eps: Tensor) -> Tensor:
@@ -118,7 +117,7 @@ def dpm2m(
     x_s = sigma_s / sigma_t x_t - alpha_s (e^-h - 1) ((1 + 1 / 2r) x0_t - 1 / 2r x0_before); the last step takes x0_t.
     """
     before: tuple[float, Tensor] | None = None
-    for index, (t, s, here, there) in enumerate(_walk(path, times)):
+    for index, (t, _, here, there) in enumerate(_walk(path, times)):
         x0, _ = _ask(model, path, x, t, here, clip)
         h, slanted = _lambda(there) - _lambda(here), x0
         if before is not None and there.sigma:
@@ -141,7 +140,7 @@ def unipc(
         raise UserError(f"unipc has order 1, 2 or 3, not {order}")
     asked: list[tuple[float, Tensor]] = []  # lambda and x0, the latest last
     begun: tuple[Tensor, Level, int] | None = None  # where the latest step started, and its order
-    for index, (t, s, here, there) in enumerate(_walk(path, times)):
+    for index, (t, _, here, there) in enumerate(_walk(path, times)):
         x0, _ = _ask(model, path, x, t, here, clip)
         if begun is not None:
             x = _bh2(begun[0], begun[1], here, asked[-begun[2] :], (_lambda(here), x0))
@@ -158,8 +157,9 @@ def _bh2(
     """A step through the answers `asked`, the latest at `here`, and with `end` also through one at the end.
 
     x_s = sigma_s / sigma_t x - alpha_s (e^-h - 1) (x0 + sum_k rho_k (x0_k - x0) / r_k),  r_k = (lambda_k - lambda) / h.
-    The rho fit x0 along lambda by a polynomial (equations 9-13): sum_k rho_k r_k^(i-1) = i! phi_(i+1)(-h) (-h) / (e^-h - 1)
-    for i = 1 ... their number. A single one is taken as 1/2, the paper's own choice (section 3.4).
+    The rho fit x0 along lambda by a polynomial (equations 9-13): for i = 1 ... their number
+
+    sum_k rho_k r_k^(i-1) = i! phi_(i+1)(-h) (-h) / (e^-h - 1); a single rho is 1/2 (the paper's choice, section 3.4).
     """
     now, x0 = asked[-1]
     h = _lambda(there) - now
@@ -190,7 +190,7 @@ def lcm(
     """Luo et al. 2023, algorithm 3: c_skip(t) x + c_out(t) x0, noised anew. The c's are a consistency model's (Song et
     al. 2023), 0 and 1 but at the smallest t: half^2 / (t10^2 + half^2) and t10 / sqrt(t10^2 + half^2), t10 = 10 t."""
     half = 0.5
-    for index, (t, s, here, there) in enumerate(_walk(path, times)):
+    for index, (t, _, here, there) in enumerate(_walk(path, times)):
         x0, _ = _ask(model, path, x, t, here, clip)
         skip, out = half**2 / ((10 * t) ** 2 + half**2), 10 * t / math.hypot(10 * t, half)
         x0 = skip * x + out * x0
