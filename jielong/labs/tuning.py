@@ -39,16 +39,17 @@ class Way:
 
 
 FULL = "full fine-tuning"
-PLACES = {"queries and values": (SOME, 3.0), "feed-forward": (FEED, 2.0), "all": ((), 2.0)}
+PLACES = {"queries and values": (SOME, (6.0, 3.0, 3.0)), "feed-forward": (FEED, (8.0, 4.0, 2.0)),
+          "all": ((), (2.0, 2.0, 1.0))}  # fmt: skip
 WAYS: Mapping[str, Way] = {  # rates: scripts/tuning_rates.py
     FULL: Way(None, 0.5),
     **{f"LoRA {rank}, {place}": Way(Lora(rank=rank, alpha=2.0 * rank, targets=targets), gentle)
-       for place, (targets, gentle) in PLACES.items() for rank in RANKS},
-    "IA3": Way(Ia3(), 12.0),
-    "bottleneck 8": Way(Bottleneck(8), 2.0),
-    "BitFit": Way(Bitfit(), 8.0),
-    "prefix 20": Way(Prefix(20), 15.0),
-    "soft prompt 20": Way(SoftPrompt(20), 15.0),
+       for place, (targets, rates) in PLACES.items() for rank, gentle in zip(RANKS, rates)},
+    "IA3": Way(Ia3(), 48.0),
+    "bottleneck 8": Way(Bottleneck(8), 4.0),
+    "BitFit": Way(Bitfit(), 16.0),
+    "prefix 20": Way(Prefix(20), 60.0),
+    "soft prompt 20": Way(SoftPrompt(20), 120.0),
 }  # fmt: skip
 
 
