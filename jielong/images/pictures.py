@@ -86,10 +86,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Feed:
-    """Batches of pictures in an order by lot, each picture once an epoch. `words` (N, M, T): ids of M captions a
-    picture, one of which is taken each time; a picture's label as (N, 1, 1); None without either."""
+    """Batches in an order by lot, each picture once an epoch. `pixels`: bytes, or what stands for them, (N, d, h, w)
+    numbers. `words` (N, M, T): ids of M captions a picture, one of which is taken each time; a picture's label as
+    (N, 1, 1); None without either."""
 
-    pixels: Bytes
+    pixels: Bytes | Tensor
     words: NDArray[np.int64] | None
     batch: int
     seed: int = 0
@@ -103,7 +104,9 @@ class Feed:
         if self.words is not None:
             which = noise.integers(self.seed, "caption", step, below=self.words.shape[1], n=self.batch)
             words = torch.from_numpy(self.words[places, which])
-        return Batch(to_net(self.pixels[places]), words, noise.seed_of("batch", self.seed, step))
+        some = self.pixels[places]
+        return Batch(some.float() if isinstance(some, Tensor) else to_net(some), words,
+                     noise.seed_of("batch", self.seed, step))  # fmt: skip
 
     def _epoch(self, epoch: int) -> NDArray[np.int64]:
         kept = self.__dict__.get("_order")

@@ -20,6 +20,8 @@ from jielong.images.vq import Vq, perplexity
 from jielong.train import loop
 from jielong.train.loop import Course
 
+from .toys import blocks
+
 
 @pytest.mark.parametrize("levels", [(8, 5, 5, 5), (3,), (2, 4, 7)])
 def test_fsq_reaches_every_code_and_decodes_it_to_itself(levels: tuple[int, ...]) -> None:
@@ -79,24 +81,13 @@ def test_divergence_is_that_of_two_normal_laws() -> None:
     assert torch.equal(mean_, torch.full((4000, 1, 1, 1), 2.0))
 
 
-def blocks(n: int, seed: int = 0) -> np.ndarray:
-    """Pictures of 8 x 8 with a square of one of four colours in one of four corners."""
-    made = np.full((n, 8, 8, 3), 230, np.uint8)
-    lot = np.random.default_rng(seed).integers(0, 4, (n, 2))
-    colours = np.array([[220, 20, 20], [20, 20, 220], [20, 160, 20], [10, 10, 10]], np.uint8)
-    for picture, (corner, colour) in zip(made, lot):
-        down, across = 4 * (corner // 2), 4 * (corner % 2)
-        picture[down : down + 4, across : across + 4] = colours[colour]
-    return made
-
-
 @pytest.mark.parametrize("bottleneck", ["kl", "fsq", "vq"])
 def test_it_learns_pictures_it_has_never_seen(bottleneck: str, tmp_path: Path) -> None:
     model = Autoencoder(Config(8, 8, 3, 4, 32, 1, bottleneck, 3, (5, 5, 5), 32))  # type: ignore[arg-type]
-    objective = Fit(model, Feed(blocks(256), None, 32), Feed(blocks(64, 1), None, 64))
+    objective = Fit(model, Feed(blocks(256)[0], None, 32), Feed(blocks(64, 1)[0], None, 64))
     course = Course(150, save_every=0.0, rates=loop.Rates(matrices=0.02, others=0.003))
     loop.run(objective, course, tmp_path, Talk(verbosity=-1))
-    pixels = to_net(blocks(64, 2))
+    pixels = to_net(blocks(64, 2)[0])
     back = model.decode(model.encode(pixels))
     flat = float((pixels - pixels.mean((0, 2, 3), keepdim=True)).pow(2).mean())
     assert float((back - pixels).pow(2).mean()) < 0.1 * flat

@@ -1,0 +1,103 @@
+"""Denoising along a path: DDPM (Ho et al. 2020), DDIM's and later solvers, and flow matching (Lipman et al. 2022; Liu
+et al. 2022) are one generator with another path.
+
+    loss = E |net(x_t, t, words) - target|^2,   x_t = alpha x0 + sigma eps
+
+A tenth of the captions is left out, so that the net also knows what is drawn without words: `guidance` (Ho and
+Salimans 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from jielong.base.errors import UserError
+from jielong.images import solvers
+from jielong.images.dit import Dit, DitConfig
+from jielong.images.guidance import guided
+from jielong.images.path import Path, gaussian
+from jielong.images.pictures import Batch
+from jielong.images.solvers import SOLVERS, Step
+from jielong.images.words import Words, WordsConfig
+from jielong.train.objective import Loss
+
+
+@dataclass(frozen=True)
+class Config:
+    """`path`: what is learnt; `law`: which times are trained on; `dropped`: the share of captions left out; the rest is
+    how pictures are drawn where nothing else is said."""
+
+    net: DitConfig
+    words: WordsConfig | None = None
+    path: Path = field(default_factory=Path)
+    law: Literal["uniform", "logit-normal"] = "logit-normal"
+    dropped: float = 0.1
+    guidance: float = 2.0
+    steps: int = 20
+    solver: str = "euler"
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise UserError(f"there is no solver {self.solver!r}: there are {', '.join(SOLVERS)}")
+
+
+class Denoiser(nn.Module):
+    """A net, the text encoder it listens to, and a path."""
+
+    def __init__(self, config: Config, seed: int = 0, dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.config, self.dtype = config, dtype
+        self.words = Words(config.words, seed + 1) if config.words else None
+        self.net = Dit(config.net, seed)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Squared error a number, summed over the batch's pictures."""
+        x0, generator, path = batch.pixels, batch.generator(), self.config.path
+        eps = torch.randn(x0.shape, generator=generator)
+        t = path.draw_times(len(x0), batch.seed, "time", law=self.config.law)
+        memory = None
+        if self.words is not None and batch.words is not None:
+            left_out = torch.rand(len(x0), generator=generator) < self.config.dropped
+            memory = self.words(batch.words.masked_fill(left_out[:, None], self.words.config.pad), self.dtype)
+        said = self.net(path.add(x0, eps, t), t, memory, self.dtype)
+        return Loss((said - path.target(x0, eps, t)).pow(2).mean((1, 2, 3)).sum(), float(len(x0)))
+
+    @torch.no_grad()
+    def walk(
+        self, words: Tensor | None, n: int, seed: int, steps: int = 0, guidance: float | None = None,
+        solver: str = "", start: tuple[Tensor, float] | None = None,
+    ) -> Iterator[Step]:  # fmt: skip
+        """Every step from noise to `n` pictures of words (n, T). `start`: a picture (n, C, H, W) and the share of the
+        way back to noise from which it is drawn anew."""
+        config, path = self.config, self.config.path
+        times = path.times(steps or config.steps)
+        shape = (config.net.channels, config.net.height, config.net.width)
+        x = gaussian(seed, n, shape, "start")
+        if start is not None:
+            times = times[min(len(times) - 2, round((1 - start[1]) * (len(times) - 1))) :]
+            x = path.add(start[0], x, torch.full((n,), times[0]))
+        else:
+            x = x * path.level(times[0]).sigma
+        scale = config.guidance if guidance is None else guidance
+        model = self._asked(words, scale)
+        yield from SOLVERS[solver or config.solver](model, path, x, times, noise=solvers.noise_of(seed, x))
+
+    def sample(self, condition: Tensor | None, n: int, seed: int, steps: int = 0) -> Tensor:
+        """(n, C, H, W) for words (n, T) or none."""
+        return solvers.last(self.walk(condition, n, seed, steps))
+
+    def _asked(self, words: Tensor | None, scale: float) -> solvers.Model:
+        if self.words is None:
+            return lambda x, t: self.net(x, t, None, self.dtype)
+        empty = self.words.empty(1, self.words.config.length if words is None else words.shape[1])
+        without = self.words(empty, self.dtype)
+        if words is None:
+            return lambda x, t: self.net(x, t, without.expand(len(x), -1, -1), self.dtype)
+        said = self.words(words, self.dtype)
+        ask = lambda x, t, memory: self.net(x, t, memory, self.dtype)  # noqa: E731
+        return guided(ask, said, without.expand(len(said), -1, -1), scale)
