@@ -23,7 +23,7 @@ from jielong.images.guidance import guided
 from jielong.images.path import Path, gaussian
 from jielong.images.pictures import Batch
 from jielong.images.solvers import SOLVERS, Step
-from jielong.images.words import Words, WordsConfig
+from jielong.images.words import Words, WordsConfig, left_out
 from jielong.train.objective import Loss
 
 
@@ -62,8 +62,8 @@ class Denoiser(nn.Module):
         t = path.draw_times(len(x0), batch.seed, "time", law=self.config.law)
         memory = None
         if self.words is not None and batch.words is not None:
-            left_out = torch.rand(len(x0), generator=generator) < self.config.dropped
-            memory = self.words(batch.words.masked_fill(left_out[:, None], self.words.config.pad), self.dtype)
+            heard = left_out(batch.words, self.config.dropped, self.words.config.pad, generator)
+            memory = self.words(heard, self.dtype)
         said = self.net(path.add(x0, eps, t), t, memory, self.dtype)
         return Loss((said - path.target(x0, eps, t)).pow(2).mean((1, 2, 3)).sum(), float(len(x0)))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -58,6 +59,35 @@ class Words(nn.Module):
     def empty(self, n: int, length: int) -> Tensor:
         """(n, length) ids of no words."""
         return torch.full((n, length), self.config.pad)
+
+
+def left_out(words: Tensor | None, share: float, pad: int, generator: torch.Generator) -> Tensor | None:
+    """The words (B, T) with this share of the rows emptied: so a generator learns what is drawn without words."""
+    if words is None:
+        return None
+    return words.masked_fill((torch.rand(len(words), generator=generator) < share)[:, None], pad)
+
+
+class Prompt(nn.Module):
+    """Words as rows before a picture's own, of the width of the Transformer that reads both; none without a config."""
+
+    def __init__(self, config: WordsConfig | None, dim: int, seed: int = 0) -> None:
+        super().__init__()
+        self.words = Words(config, seed) if config else None
+        self.dim, self.length, self.pad = dim, config.length if config else 0, config.pad if config else 0
+        generator = torch.Generator().manual_seed(seed)
+        width = config.dim if config else 0
+        start = torch.randn(dim, width, generator=generator) * max(width, 1) ** -0.5
+        self.inward = nn.Parameter(start) if config else None
+
+    def forward(self, words: Tensor | None, n: int, dtype: torch.dtype | None = None) -> Tensor:
+        """(n, length, dim) of words (n, T), of no words for None."""
+        if self.words is None or self.inward is None:
+            return torch.zeros(n, 0, self.dim)
+        full = self.words.empty(n, self.length)
+        if words is not None:
+            full[:, : words.shape[1]] = words
+        return F.linear(self.words(full, dtype).float(), self.inward)
 
 
 def table(codec: Codec, texts: Sequence[str], length: int, pad: int) -> NDArray[np.int64]:
