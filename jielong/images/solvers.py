@@ -89,7 +89,8 @@ def heun(
     noise: Noise | None = None, clip: float | None = None,
 ) -> Iterator[Step]:  # fmt: skip
     """Karras et al. 2022, algorithm 1 without churn, of d(x / alpha) / d(sigma / alpha) = eps; on the straight path of
-    dx / dsigma = eps - x0. The last step, to where no net can be asked, is Euler's: n steps ask 2 n - 1 times."""
+    dx / dsigma = eps - x0. The last step, to where no net can be asked, is Euler's: n steps ask 2 n - 1 times. Where a
+    path ends with hardly any alpha (cosine), sigma / alpha is huge and its first steps need to be small."""
     straight = path.schedule == "flow"
 
     def slope(x0: Tensor, eps: Tensor) -> Tensor:

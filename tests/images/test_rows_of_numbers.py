@@ -130,4 +130,4 @@ def test_it_draws_what_the_words_say(kind: str, tmp_path_factory: pytest.TempPat
     assert right(made, asked) > 0.8 > 0.2 > right(made, asked[::-1])
     if kind == "raster":  # sixteen pictures, all as likely: their entropy is the floor
         bits = float(model.loss(Feed(seen[:, ::2, ::2], None, 512).at(0)).total) / 512 / math.log(2)
-        assert 4 - 0.15 < bits
+        assert bits > 4 - 0.15
