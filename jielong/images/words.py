@@ -68,6 +68,14 @@ def left_out(words: Tensor | None, share: float, pad: int, generator: torch.Gene
     return words.masked_fill((torch.rand(len(words), generator=generator) < share)[:, None], pad)
 
 
+def pooled(words: Words | None, ids: Tensor | None, n: int) -> Tensor:
+    """(n, dim): the mean of the words' rows; no numbers without a text encoder."""
+    if words is None:
+        return torch.zeros(n, 0)
+    mean: Tensor = words(words.empty(n, words.config.length) if ids is None else ids).mean(1)
+    return mean
+
+
 class Prompt(nn.Module):
     """Words as rows before a picture's own, of the width of the Transformer that reads both; none without a config."""
 
