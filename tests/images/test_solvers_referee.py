@@ -8,7 +8,7 @@ import torch
 from jielong.images.path import Path
 from jielong.images.solvers import SOLVERS, ddim, dpm2m, heun, lcm, unipc
 
-pytestmark = pytest.mark.referee
+pytestmark = [pytest.mark.referee, pytest.mark.filterwarnings("ignore:__array__ implementation")]
 
 NAMES = {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}
 PATHS = {"linear": "linear", "scaled_linear": "scaled_linear", "cosine": "squaredcos_cap_v2"}
@@ -23,8 +23,7 @@ def model(x: torch.Tensor, t: torch.Tensor | float) -> torch.Tensor:
 
 def theirs(name: str, path: Path, **settings):
     diffusers = pytest.importorskip("diffusers")
-    betas = path._ratios if path.schedule == "flow" else path.beta
-    ends = {} if path.schedule == "cosine" else {"beta_start": float(betas[0]), "beta_end": float(betas[-1])}
+    ends = {} if path.schedule == "cosine" else {"beta_start": float(path.beta[0]), "beta_end": float(path.beta[-1])}
     return getattr(diffusers, name)(
         num_train_timesteps=path.steps, beta_schedule=PATHS[path.schedule], prediction_type=NAMES[path.predicts],
         **ends, **settings,
@@ -35,7 +34,7 @@ def together(scheduler, steps, scale, sample, **more) -> None:
     """Their sample after every step (times alpha, where theirs is x / alpha) is ours."""
     generator = torch.Generator().manual_seed(0)
     for t, ours in zip(scheduler.timesteps, steps, strict=True):
-        shown = scheduler.scale_model_input(sample, t)
+        shown = scheduler.scale_model_input(sample, t) if hasattr(scheduler, "scale_model_input") else sample
         if "generator" in scheduler.step.__code__.co_varnames:
             more["generator"] = generator
         sample = scheduler.step(model(shown, float(t)), t, sample, **more).prev_sample
@@ -85,12 +84,13 @@ def test_ddim(path, eta):
     together(scheduler, steps, one, X, eta=eta, use_clipped_model_output=True)
 
 
-@circles
+@pytest.mark.parametrize("path", [p for p in CIRCLES if p.schedule != "cosine"], ids=lambda p: p.schedule + p.predicts)
 @pytest.mark.parametrize("name", ["Euler", "EulerAncestral", "Heun"])
 def test_euler_and_heun(path, name):
+    """Theirs is x / alpha in float32, which on the cosine path begins at 20,000 and is no referee there."""
     if name == "EulerAncestral" and path.predicts == "x0":
         pytest.skip("diffusers has no such thing")
-    scheduler = theirs(f"{name}Discrete" + "Scheduler", path)
+    scheduler = theirs(f"{name}DiscreteScheduler", path)
     scheduler.set_timesteps(N)
     times = [float(t) for t in dict.fromkeys(scheduler.timesteps.tolist())] + [path.clean]
     start = path.level(times[0])
@@ -103,11 +103,7 @@ def test_euler_and_heun(path, name):
         return
     for i, t in enumerate(scheduler.timesteps):  # two calls a step, but for the last
         sample = scheduler.step(model(scheduler.scale_model_input(sample, t), float(t)), t, sample).prev_sample
-        if i % 2 == 0 and i:
-            step = steps[i // 2 - 1 if i < len(scheduler.timesteps) - 1 else -1]
-            if i == len(scheduler.timesteps) - 1:
-                torch.testing.assert_close(sample, step.x, atol=2e-4, rtol=2e-4)
-        elif i % 2:
+        if i % 2 or i == len(scheduler.timesteps) - 1:
             torch.testing.assert_close(sample * alphas[i // 2 + 1], steps[i // 2].x, atol=2e-4, rtol=2e-4)
 
 
