@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from jielong.base.errors import UserError
-from jielong.nets import autoencoder_kl, unet
+from jielong.nets import autoencoder_kl, controlnet, unet
 from jielong.nets.autoencoder_kl import AutoencoderKl, KlConfig
 from jielong.nets.unet import Unet, UnetConfig
 
@@ -58,6 +58,32 @@ def test_autoencoder(config: KlConfig) -> None:
         law = theirs.encode(x).latent_dist
         assert torch.allclose(ours.moments(x), law.parameters, atol=2e-5)
         assert torch.allclose(ours.decode(law.mean), theirs.decode(law.mean).sample, atol=2e-5)
+
+
+def test_controlnet_and_that_it_begins_as_nothing() -> None:
+    config = UnetConfig(8, 4, (16, 32), (True, False), 1, 4, 24, 8)
+    base = Unet(config)
+    ours = controlnet.beside(base)
+    x, memory, hints = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 24), torch.rand(2, 3, 32, 32)
+    t = torch.tensor([3, 900])
+    with torch.no_grad():
+        more, middle = ours(x, t, memory, hints)
+        assert torch.equal(base(x, t, memory, more, middle), base(x, t, memory))  # to the bit
+    begun = diffusers.ControlNetModel.from_unet(
+        diffusers.UNet2DConditionModel.from_config(unet.to_diffusers(config)), conditioning_channels=3,
+        conditioning_embedding_out_channels=(16, 32, 64),
+    )  # fmt: skip
+    assert {n: v.shape for n, v in begun.state_dict().items()} == {n: v.shape for n, v in ours.state_dict().items()}
+    stirred(ours)
+    theirs = diffusers.ControlNetModel.from_config(controlnet.to_diffusers(ours)).eval()
+    theirs.load_state_dict(ours.state_dict())
+    back = controlnet.from_diffusers(dict(theirs.config), 8)
+    assert back.config == config and back.hints == ours.hints
+    with torch.no_grad():
+        more, middle = ours(x, t, memory, hints)
+        said = theirs(x, t, memory, hints)
+    for a, b in zip([*more, middle], [*said.down_block_res_samples, said.mid_block_res_sample], strict=True):
+        assert torch.allclose(a, b, atol=2e-5)
 
 
 def test_configurations_that_are_not_built_here_are_refused() -> None:
