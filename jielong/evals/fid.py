@@ -3,9 +3,10 @@
     |m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1^1/2 S2 S1^1/2)^1/2
 
 The matrix in the root is symmetric and not negative, so its root's trace is the sum of the roots of its eigenvalues:
-float64 `eigvalsh`, never a matrix root of S1 S2, which is not symmetric and comes back complex or wrong when a
-covariance is singular. Heusel et al. 2017 (1706.08500); it is biased upwards, by about 1 / N, and the bias depends on
-the model (Chong & Forsyth 2020, 1911.07023), so N is part of the number and `curve` extrapolates.
+float64 `eigvalsh`, never a matrix root of S1 S2, which is not symmetric and comes back complex or inexact when a
+covariance is singular. For S1^1/2 stands any H with H H^T = S1, here of the eigenvectors that are not mere rounding.
+Heusel et al. 2017 (1706.08500). It is biased upwards, by about 1 / N, and the bias depends on the model (Chong &
+Forsyth 2020, 1911.07023), so N is part of the number and `curve` extrapolates.
 With another net's features than Inception's it is not "FID": `pictures.named`.
 """
 
@@ -64,10 +65,11 @@ def frechet(a: Gaussian, b: Gaussian) -> float:
     """The formula above; 0 or more."""
     if a.mean.shape != b.mean.shape:
         raise UserError(f"features of {len(a.mean)} and {len(b.mean)} numbers were not made by the same network")
-    values, vectors = np.linalg.eigh(a.covariance)
-    root = vectors * np.sqrt(values.clip(min=0)) @ vectors.T
-    inner = root @ b.covariance @ root
-    crossed = np.sqrt(np.linalg.eigvalsh((inner + inner.T) / 2).clip(min=0)).sum()
+    fewer, other = (b, a) if 0 < b.n < a.n else (a, b)
+    values, vectors = np.linalg.eigh(fewer.covariance)
+    real = values > values[-1] * len(values) * np.finfo(np.float64).eps  # the rest is rounding, whose root is not small
+    half = vectors[:, real] * np.sqrt(values[real])
+    crossed = np.sqrt(np.linalg.eigvalsh(half.T @ other.covariance @ half).clip(min=0)).sum()
     apart = a.mean - b.mean
     return float(max(0.0, apart @ apart + np.trace(a.covariance) + np.trace(b.covariance) - 2 * crossed))
 
