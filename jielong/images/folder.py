@@ -57,7 +57,8 @@ def read(path: str | Path, size: int, channels: int = 0) -> Pictures:
         pixels = np.rint(pixels @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)[..., None]
     names = sorted(set(classes))
     labels = np.array([names.index(each) for each in classes]) if len(names) > 1 and not any(captions) else None
-    return Pictures(pixels, captions if any(captions) else (), labels, skipped)
+    told = () if labels is None else tuple(names)
+    return Pictures(pixels, captions if any(captions) else (), labels, skipped, told)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -24,12 +24,15 @@ Bytes = NDArray[np.uint8]
 @dataclass(frozen=True)
 class Pictures:
     """`pixels` (N, H, W, C) bytes, C of 1 or 3; `captions`, one or several texts a picture, or none at all; `labels`
-    (N,) class numbers, or None; `skipped`: files that were none, by reason."""
+    (N,) class numbers, or None, and `classes` their names; `skipped`: files that were none, by reason; `places`: which
+    of the whole these are, of a part."""
 
     pixels: Bytes
     captions: Sequence[Sequence[str]] = ()
     labels: NDArray[np.int64] | None = None
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    places: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or self.pixels.dtype != np.uint8 or not len(self.pixels):
@@ -67,7 +70,8 @@ class Pictures:
 
     def __getitem__(self, places: NDArray[np.int64]) -> Pictures:
         captions = [self.captions[i] for i in places.tolist()] if self.captions else ()
-        return Pictures(self.pixels[places], captions, None if self.labels is None else self.labels[places])
+        labels = None if self.labels is None else self.labels[places]
+        return Pictures(self.pixels[places], captions, labels, {}, self.classes, places)
 
 
 @dataclass(frozen=True)
