@@ -20,7 +20,7 @@ from jielong.base.errors import UserError
 from jielong.images import solvers
 from jielong.images.dit import Dit, DitConfig
 from jielong.images.guidance import guided
-from jielong.images.path import Path, gaussian
+from jielong.images.path import Path, express, gaussian
 from jielong.images.pictures import Batch
 from jielong.images.solvers import SOLVERS, Step
 from jielong.images.words import Words, WordsConfig, left_out
@@ -70,14 +70,16 @@ class Denoiser(nn.Module):
     @torch.no_grad()
     def walk(
         self, words: Tensor | None, n: int, seed: int, steps: int = 0, guidance: float | None = None,
-        solver: str = "", start: tuple[Tensor, float] | None = None,
+        solver: str = "", start: tuple[Tensor, float] | None = None, noise: Tensor | None = None,
+        keep: tuple[Tensor, Tensor] | None = None,
     ) -> Iterator[Step]:  # fmt: skip
-        """Every step from noise to `n` pictures of words (n, T). `start`: a picture (n, C, H, W) and the share of the
-        way back to noise from which it is drawn anew."""
+        """Every step from noise to `n` pictures of words (n, T). `start`: pictures (n, C, H, W) and the share of the way
+        back to noise from which they are drawn anew (Meng et al. 2021, 2108.01073); `noise`: what to begin with;
+        `keep`: pictures and where (n, 1, H, W, True) they stay as they are: the rest is filled in."""
         config, path = self.config, self.config.path
         times = path.times(steps or config.steps)
         shape = (config.net.channels, config.net.height, config.net.width)
-        x = gaussian(seed, n, shape, "start")
+        x = gaussian(seed, n, shape, "start") if noise is None else noise
         if start is not None:
             times = times[min(len(times) - 2, round((1 - start[1]) * (len(times) - 1))) :]
             x = path.add(start[0], x, torch.full((n,), times[0]))
@@ -85,11 +87,22 @@ class Denoiser(nn.Module):
             x = x * path.level(times[0]).sigma
         scale = config.guidance if guidance is None else guidance
         model = self._asked(words, scale)
+        model = model if keep is None else keeping(model, path, *keep)
         yield from SOLVERS[solver or config.solver](model, path, x, times, noise=solvers.noise_of(seed, x))
 
     def sample(self, condition: Tensor | None, n: int, seed: int, steps: int = 0) -> Tensor:
         """(n, C, H, W) for words (n, T) or none."""
         return solvers.last(self.walk(condition, n, seed, steps))
+
+    @torch.no_grad()
+    def invert(self, pictures: Tensor, words: Tensor | None, steps: int = 0, guidance: float = 1.0) -> Tensor:
+        """The noise from which these pictures (n, C, H, W) would be drawn by Euler's steps (Song et al. 2020, 2010.02502,
+        section 4.3)."""
+        path = self.config.path
+        times = path.times(steps or self.config.steps)[::-1]
+        if path.schedule != "flow":  # nothing was trained at the clean time itself
+            times = [0.0, *times[1:]] if times[1] > 0 else times[1:]
+        return solvers.last(solvers.ddim(self._asked(words, guidance), path, pictures, times, eta=0.0))
 
     def _asked(self, words: Tensor | None, scale: float) -> solvers.Model:
         if self.words is None:
@@ -101,3 +114,14 @@ class Denoiser(nn.Module):
         said = self.words(words, self.dtype)
         ask = lambda x, t, memory: self.net(x, t, memory, self.dtype)  # noqa: E731
         return guided(ask, said, without.expand(len(said), -1, -1), scale)
+
+
+def keeping(model: solvers.Model, path: Path, known: Tensor, kept: Tensor) -> solvers.Model:
+    """A model that says of every place that is kept what is known of it: whatever the solver, it comes out there."""
+
+    def asked(x: Tensor, t: Tensor) -> Tensor:
+        level = path.beside(x, t)
+        x0 = torch.where(kept, known, path.split(x, model(x, t), t)[0])
+        return express(x0, (x - level.alpha * x0) / level.sigma, level, path.predicts)
+
+    return asked

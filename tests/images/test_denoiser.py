@@ -95,6 +95,28 @@ def test_from_a_picture_little_is_changed_and_from_noise_much(learnt: Denoiser) 
     assert right(near, words) > 0.9 and right(far, other) > 0.5
 
 
+def test_what_is_kept_stays_and_the_rest_is_filled_in(learnt: Denoiser) -> None:
+    pixels, words = blocks(48, 9)
+    lower = words[:, 0] >= 2
+    x, words = to_net(pixels[lower]), words[lower]
+    kept = torch.zeros(len(x), 1, 8, 8, dtype=torch.bool)
+    kept[:, :, :4] = True  # the upper half, which is empty
+    for solver in ("euler", "heun", "ddpm"):
+        steps = [*learnt.walk(torch.from_numpy(words), len(x), 0, 12, solver=solver, keep=(x, kept))]
+        made = steps[-1].x
+        assert torch.allclose(made[:, :, :4], x[:, :, :4], atol=1e-4)
+        assert right(to_bytes(made), words) > 0.7
+
+
+def test_a_picture_can_be_taken_back_to_its_noise(learnt: Denoiser) -> None:
+    """Without words, which would say all: then the noise alone says which picture it was."""
+    pixels, words = blocks(24, 11)
+    noise = learnt.invert(to_net(pixels), None, 60)
+    again, other = ([*learnt.walk(None, 24, 0, 60, guidance=1.0, solver="euler", noise=each)][-1].x
+                    for each in (noise, None))  # fmt: skip
+    assert right(to_bytes(again), words) > 0.8 > 0.3 > right(to_bytes(other), words)
+
+
 def test_ddpm_is_the_same_with_another_path() -> None:
     pixels, words = blocks(64)
     for predicts in ("eps", "x0", "v"):
