@@ -73,8 +73,8 @@ class Denoiser(nn.Module):
         solver: str = "", start: tuple[Tensor, float] | None = None, noise: Tensor | None = None,
         keep: tuple[Tensor, Tensor] | None = None,
     ) -> Iterator[Step]:  # fmt: skip
-        """Every step from noise to `n` pictures of words (n, T). `start`: pictures (n, C, H, W) and the share of the way
-        back to noise from which they are drawn anew (Meng et al. 2021, 2108.01073); `noise`: what to begin with;
+        """Every step from noise to `n` pictures of words (n, T). `start`: pictures (n, C, H, W) and the share of the
+        way back to noise from which they are drawn anew (Meng et al. 2021, 2108.01073); `noise`: what to begin with;
         `keep`: pictures and where (n, 1, H, W, True) they stay as they are: the rest is filled in."""
         config, path = self.config, self.config.path
         times = path.times(steps or config.steps)
@@ -96,8 +96,8 @@ class Denoiser(nn.Module):
 
     @torch.no_grad()
     def invert(self, pictures: Tensor, words: Tensor | None, steps: int = 0, guidance: float = 1.0) -> Tensor:
-        """The noise from which these pictures (n, C, H, W) would be drawn by Euler's steps (Song et al. 2020, 2010.02502,
-        section 4.3)."""
+        """The noise from which these pictures (n, C, H, W) would be drawn by Euler's steps (Song et al. 2020,
+        2010.02502, section 4.3)."""
         path = self.config.path
         times = path.times(steps or self.config.steps)[::-1]
         if path.schedule != "flow":  # nothing was trained at the clean time itself

@@ -45,21 +45,8 @@ def test_stopped_in_any_stage_and_gone_on_with_is_the_same(tmp_path: Path, monke
     whole = train(plan, told(), tmp_path / "whole", QUIET)
     made = []
     for stop in (3, 8):  # steps over both stages
-        steps = 0
-
-        class Stopped(loop.Interrupt):
-            @property
-            def asked(self) -> bool:
-                nonlocal steps
-                steps += 1
-                return steps == stop
-
-            @asked.setter
-            def asked(self, value: bool) -> None:
-                pass
-
-        monkeypatch.setattr(loop, "Interrupt", Stopped)
-        place = tmp_path / str(stop)
+        place, steps = tmp_path / str(stop), iter([False] * (stop - 1) + [True] + [False] * 99)
+        monkeypatch.setattr(loop, "anywhere", lambda asked, steps=steps: next(steps))
         with pytest.raises(KeyboardInterrupt):
             train(plan, told(), place, QUIET)
         monkeypatch.undo()
