@@ -66,8 +66,8 @@ lock:
 	@.venv-lock/bin/python -m pip install -q "torch==2.13.0+cpu" || .venv-lock/bin/python -m pip install -q "torch==2.13.0"
 	@.venv-lock/bin/python -m pip install -q packaging -e ".[dev]" hatchling editables
 	@.venv-lock/bin/python scripts/lock.py core
-	@.venv-lock/bin/python -m pip install -q accelerate aiohttp bm25s ctranslate2 datasets lm-eval openai requests tenacity \
-		tensorboard transformers wandb
+	@.venv-lock/bin/python -m pip install -q accelerate aiohttp bm25s ctranslate2 datasets diffusers lm-eval openai requests \
+		tenacity tensorboard transformers wandb
 	@.venv-lock/bin/python scripts/lock.py referees
 	@rm -rf .venv-lock
 

@@ -28,6 +28,8 @@ LOCKS = {
     "test": ["requirements-test.lock"],
     "referees": ["requirements.lock", "requirements-test.lock", "requirements-referees.lock"],
 }
+# Without what it asks for: torchvision, in a build that matches torch's, for networks that no test runs.
+ALONE = {"referees": ["torch-fidelity==0.4.0"]}
 
 
 class Stop(Exception):
@@ -193,6 +195,9 @@ def install(kind: str) -> None:
         # Before the others: what asks for torch in them must find this build, or it would fetch another.
         if lock == "requirements.lock" and not has_torch(python):
             install_torch(pip, log)
+    for package in ALONE.get(kind, []):
+        if not run([*pip, "--no-deps", package], "installing", log):
+            fail(package + " could not be installed", log)
     here = [*pip, "--no-deps", "--no-build-isolation", "-e", "."]
     if kind != "test" and not run(here, "installing jielong", log):
         fail("jielong could not be installed", log)
