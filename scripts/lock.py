@@ -22,8 +22,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 # trackio is not among them: it wants an older pillow than the core's.
 REFEREES = tuple(
-    "accelerate aiohttp bm25s ctranslate2 datasets diffusers lm-eval openai peft requests tenacity tensorboard transformers "
-    "trl wandb".split()
+    "accelerate aiohttp bm25s ctranslate2 datasets diffusers lm-eval openai peft requests tenacity tensorboard "
+    "transformers trl wandb".split()
 )
 # Needed to install the package in place, without an isolated build that would fetch them every time.
 BUILD = ("editables", "hatchling")

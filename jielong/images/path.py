@@ -109,10 +109,10 @@ class Path:
         return Level(float(alpha), float(sigma))
 
     def beside(self, x: Tensor, t: Tensor) -> Level:
-        """x (N, ...), t (N,) -> alpha and sigma (N, 1, ...) of x's type."""
+        """x (N, ...), t (N,) -> alpha and sigma (N, 1, ...) of x's type and place."""
         alpha, sigma = self.levels(t)
         shape = (-1, *(1,) * (x.ndim - 1))
-        return Level(alpha.to(x.dtype).view(shape), sigma.to(x.dtype).view(shape))
+        return Level(alpha.to(x).view(shape), sigma.to(x).view(shape))
 
     def add(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x0, eps (N, ...), t (N,) -> x_t, at once."""
