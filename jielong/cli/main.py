@@ -38,6 +38,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "train prompt": ("jielong.cli.train_prompt:prompt", "Find words that make a frozen model answer better."),
     "train parallel": ("jielong.cli.parallel:parallel", "Train a model that writes all places at once."),
     "train draft": ("jielong.cli.train_draft:draft", "Train a drafter: it guesses what a model will write."),
+    "train image": ("jielong.cli.pictures:image", "Train a model of pictures, from words to pictures."),
+    "draw": ("jielong.cli.pictures:picture", "Draw what words say."),
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),
     "generate": ("jielong.cli.generate:generate", "Continue a text."),
     "score": ("jielong.cli.score:score", "Log-probabilities of texts under a model."),

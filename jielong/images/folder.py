@@ -82,12 +82,12 @@ def _picture(file: Path, size: int) -> Bytes | str:
                     return "too large"
                 if min(picture.size) < TINY:
                     return "too small"
-                return _square(_flat(picture), size)
+                return square(flat(picture), size)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
         return "broken"
 
 
-def _flat(picture: Image) -> Image:
+def flat(picture: Image) -> Image:
     """Its first frame, turned as the camera says, on white paper, in three colours."""
     from PIL import Image, ImageOps
 
@@ -103,7 +103,7 @@ def _flat(picture: Image) -> Image:
     return upright.convert("RGB")
 
 
-def _square(picture: Image, size: int) -> Bytes:
+def square(picture: Image, size: int) -> Bytes:
     """The middle, scaled; a picture of this very size stays as it is."""
     from PIL import Image, ImageOps
 

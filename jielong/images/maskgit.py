@@ -10,6 +10,7 @@ One pass draws every code from its own law, as if the others were not there: the
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,9 +74,20 @@ class MaskGit(nn.Module):
         """(n, C, H, W) in `steps` passes."""
         return self.units.decode(self.fill(torch.full((n, self.length), self.mask), condition, seed, steps))
 
-    @torch.no_grad()
     def fill(self, ids: Tensor, words: Tensor | None, seed: int, steps: int = 0) -> Tensor:
         """The masked places of ids (n, T) filled in by `steps` passes. The others stay, as half a picture may."""
+        for _, left in self.walk(ids, words, seed, steps):
+            ids = left
+        return ids
+
+    def passes(self, words: Tensor | None, n: int, seed: int, steps: int = 0) -> Iterator[Tensor]:
+        """What the picture (n, T) would be after each pass, were it the last one."""
+        for filled, _ in self.walk(torch.full((n, self.length), self.mask), words, seed, steps):
+            yield filled
+
+    @torch.no_grad()
+    def walk(self, ids: Tensor, words: Tensor | None, seed: int, steps: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """After each pass: all places filled in, and what of them stays (the others masked again)."""
         steps = steps or self.config.steps
         open_ = ids == self.mask
         total = open_.sum(1)
@@ -88,7 +100,7 @@ class MaskGit(nn.Module):
             stay = (math.cos(math.pi / 2 * r) * total).floor().long() if step + 1 < steps else torch.zeros_like(total)
             sure = self._sure(logits, filled, seed, step, 1 - r).masked_fill(~masked, math.inf)
             ids = filled.masked_fill(sure.argsort(1).argsort(1) < stay[:, None], self.mask)
-        return ids
+            yield filled, ids
 
     def _sure(self, logits: Tensor, filled: Tensor, seed: int, step: int, left: float) -> Tensor:
         """(n, T): the least are masked again."""

@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from jielong.units import pixels
 from jielong.units.codec import Tokenizer
 from jielong.units.pixels import Palette
 
-INDEX, INFO = "model_index.json", "jielong.json"
+INDEX, INFO, MODEL = "model_index.json", "jielong.json", "model"
 ON_ROWS = ("raster", "maskgit", "vae")  # kinds that draw numbers of pixels or codes
 AT_ONCE = 256  # pictures drawn together
 
@@ -106,6 +106,25 @@ class PictureModel:
         return np.concatenate(found)
 
 
+    def guide(self, scale: float) -> None:
+        """Let the words count so much from now on. Raises UserError for a kind that cannot be guided."""
+        if not hasattr(self.generator.config, "guidance") or self.generator.config.words is None:
+            raise UserError(f"a {self.kind} without words, or of one pass, cannot be guided: leave --guidance out")
+        self.generator.config = replace(self.generator.config, guidance=scale)
+
+    def film(self, texts: Sequence[str], seed: int = 0, steps: int = 0) -> Iterator[Bytes]:
+        """What is seen after each step, from noise to the pictures; of generators of one pass, these alone."""
+        words, n = self.words(texts), len(texts)
+        if self.kind == "denoiser":
+            for step in self.generator.walk(words, n, seed, steps):
+                yield self.finish(step.x)
+        elif self.kind == "maskgit":
+            for ids in self.generator.passes(words, n, seed, steps):
+                yield self.finish(self.generator.units.decode(ids))
+        else:
+            yield self.finish(self.generator.sample(words, n, seed, steps))
+
+
 def write(place: Path, model: PictureModel, info: Mapping[str, Any]) -> None:
     """All of it into a folder that is there and empty."""
     for name, kind, net in (("generator", model.kind, model.generator),
@@ -170,9 +189,7 @@ def _net(place: Path, *units: Any) -> Any:
 
 
 def _found(folder: Path) -> Path:
-    if (folder / INDEX).is_file():
-        return folder
-    runs = sorted(place for place in (folder / "checkpoints").glob("step-*") if (place / INDEX).is_file())
-    if not runs:
-        raise UserError(f"{folder} holds no picture model: make one with `jielong train image --out {folder}`")
-    return runs[-1]
+    for place in (folder, folder / MODEL):
+        if (place / INDEX).is_file():
+            return place
+    raise UserError(f"{folder} holds no picture model: make one with `jielong train image --out {folder}`")

@@ -33,7 +33,7 @@ from jielong.images.fit import Fit
 from jielong.images.flow import Config as FlowConfig
 from jielong.images.gan import Config as GanConfig
 from jielong.images.maskgit import Config as MaskConfig
-from jielong.images.model import PictureModel, Scale, save, units_of
+from jielong.images.model import MODEL, PictureModel, Scale, save, units_of
 from jielong.images.path import Path as NoisePath
 from jielong.images.pictures import Feed, Pictures, to_net
 from jielong.images.raster import Config as RasterConfig
@@ -49,7 +49,6 @@ COARSE = {"latent": "kl", "codes": "fsq", "maskgit": "fsq"}  # kinds that need a
 FIRST = 0.2  # of the minutes: the autoencoder's
 RATE = 1.2e11  # FLOP/s that a step keeps up on two cores with bf16 arithmetic: it only turns minutes into steps
 VOCAB, LONGEST, COLOURS = 512, 32, 64
-MODEL = "model"
 
 
 @dataclass(frozen=True)
