@@ -1,5 +1,5 @@
-"""Pictures for people to look at: a sheet of several, and the way from noise as an animation. Files are written whole or
-not at all."""
+"""Pictures for people to look at: a sheet of several, and the way from noise as an animation. Files are written whole,
+or not at all."""
 
 from __future__ import annotations
 
