@@ -97,6 +97,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drafters_theory, "TEXTS", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_labs_with_models_run_whole(tmp_path: Any) -> None:
     for lab, controls in ((drafters_theory, 3), (prophets, 2)):

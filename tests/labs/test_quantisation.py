@@ -92,6 +92,7 @@ def test_laws_are_whole_and_the_models_own(model: Transformer) -> None:
             assert np.abs(law - own).max() < (1e-4 if exact else 0.1)
 
 
+@pytest.mark.slow
 def test_the_lab_runs_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     for name, value in {"READ": 4096, "TUNED": 4096, "WIDTH": 32, "LAYERS": 1, "PEOPLE": 20}.items():
         monkeypatch.setattr(stages, name, value)
