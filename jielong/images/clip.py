@@ -3,8 +3,7 @@ vector; a picture's is to be nearest that of its own words among all in the batc
 
     loss = (CE(s A B^T, own) + CE(s B A^T, own)) / 2       A, B of length 1, s learnt and at most 100
 
-Its text side has the shape of transformers' `CLIPTextModel` (causal, read at the last word), so that it can stand in a
-Stable Diffusion folder as the text encoder.
+Words are read at the last one by `clip_text`, which can then stand in a Stable Diffusion folder.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from jielong.images.clip_text import ClipText, TextConfig
 from jielong.images.dit import places
 from jielong.images.pictures import Batch
 from jielong.nets import ops
@@ -31,19 +31,15 @@ SURE = math.log(100.0)  # the most that the scale may be, as a logarithm
 
 @dataclass(frozen=True)
 class Config:
-    """`vocab` ids, the last word's is `end`: what stands behind it is not read. `shared`: width of the common space."""
+    """Of the pictures and the tower that sees them; `text`: the one that reads; `shared`: width of the common space."""
 
-    vocab: int
-    end: int
+    text: TextConfig
     height: int = 32
     width: int = 32
     channels: int = 3
     patch: int = 4
-    length: int = 32
     dim: int = 96
-    text_dim: int = 96
     layers: int = 3
-    text_layers: int = 2
     shared: int = 64
 
 
@@ -59,16 +55,14 @@ class Clip(nn.Module):
             return nn.Parameter(torch.randn(rows, columns, generator=generator) * columns**-0.5)
 
         down, across = grid(config.height, config.width, config.patch)
-        heads, said = max(1, config.dim // 32), max(1, config.text_dim // 32)
+        heads = max(1, config.dim // 32)
         self.sees = Transformer(
             TransformerConfig(1, config.dim, config.layers, heads, heads, config.dim // heads, 2 * config.dim,
                               down * across, causal=False, layer=Layer(rope=None), position="none"), seed)  # fmt: skip
-        self.reads = Transformer(text_shape(config, said), seed + 1)
-        with torch.no_grad():
-            self.reads.embed.mul_(10.0)  # words are told apart from the first step on
+        self.reads = ClipText(config.text, seed + 1)
         self.place = nn.Parameter(places(down, across, config.dim))
         self.inward = matrix(config.dim, config.channels * config.patch**2)
-        self.from_picture, self.from_words = matrix(config.shared, config.dim), matrix(config.shared, config.text_dim)
+        self.from_picture, self.from_words = matrix(config.shared, config.dim), matrix(config.shared, config.text.dim)
         self.scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def loss(self, batch: Batch) -> Loss:
@@ -91,18 +85,8 @@ class Clip(nn.Module):
 
     def texts(self, ids: Tensor) -> Tensor:
         """(N, T) to (N, shared), of length 1: what stands at the first end."""
-        rows = self.reads.hidden(ids, dtype=self.dtype).float()
-        last = (ids == self.config.end).int().argmax(1)
-        return F.normalize(rows[torch.arange(len(ids)), last] @ self.from_words.T, dim=1)
-
-
-def text_shape(config: Config, heads: int) -> TransformerConfig:
-    """That of a `CLIPTextModel` with the exact GELU."""
-    return TransformerConfig(
-        config.vocab, config.text_dim, config.text_layers, heads, heads, config.text_dim // heads, 4 * config.text_dim,
-        config.length, position="learned", activation="gelu", norm="layer", norm_eps=1e-5, qkv_bias=True, out_bias=True,
-        mlp_bias=True, layer=Layer(rope=None, qk_norm=None),
-    )  # fmt: skip
+        rows = self.reads(ids, self.dtype).float()
+        return F.normalize(rows[torch.arange(len(ids)), self.reads.last(ids)] @ self.from_words.T, dim=1)
 
 
 @torch.no_grad()

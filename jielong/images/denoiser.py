@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from jielong.base.errors import UserError
 from jielong.images import solvers
+from jielong.images.clip_text import ClipText, TextConfig
 from jielong.images.dit import Dit, DitConfig
 from jielong.images.guidance import guided
 from jielong.images.path import Path, express, gaussian
 from jielong.images.pictures import Batch
 from jielong.images.solvers import SOLVERS, Step
 from jielong.images.words import Words, WordsConfig, left_out
+from jielong.nets.unet import Unet, UnetConfig
 from jielong.train.objective import Loss
 
 
@@ -32,8 +34,8 @@ class Config:
     """`path`: what is learnt; `law`: which times are trained on; `dropped`: the share of captions left out; the rest is
     how pictures are drawn where nothing else is said."""
 
-    net: DitConfig
-    words: WordsConfig | None = None
+    net: DitConfig | UnetConfig
+    words: WordsConfig | TextConfig | None = None
     path: Path = field(default_factory=Path)
     law: Literal["uniform", "logit-normal"] = "logit-normal"
     dropped: float = 0.1
@@ -52,8 +54,11 @@ class Denoiser(nn.Module):
     def __init__(self, config: Config, seed: int = 0, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.config, self.dtype = config, dtype
-        self.words = Words(config.words, seed + 1) if config.words else None
-        self.net = Dit(config.net, seed)
+        self.words: Any = None
+        if config.words is not None:
+            read = config.words
+            self.words = Words(read, seed + 1) if isinstance(read, WordsConfig) else ClipText(read, seed + 1)
+        self.net = Dit(config.net, seed) if isinstance(config.net, DitConfig) else Unet(config.net, seed)
 
     def loss(self, batch: Batch) -> Loss:
         """Squared error a number, summed over the batch's pictures."""
@@ -62,9 +67,9 @@ class Denoiser(nn.Module):
         t = path.draw_times(len(x0), batch.seed, "time", law=self.config.law)
         memory = None
         if self.words is not None and batch.words is not None:
-            heard = left_out(batch.words, self.config.dropped, self.words.config.pad, generator)
-            memory = self.words(heard, self.dtype)
-        said = self.net(path.add(x0, eps, t), t, memory, self.dtype)
+            empty = self.words.empty(1, batch.words.shape[1])
+            memory = self.words(left_out(batch.words, self.config.dropped, empty, generator), self.dtype)
+        said = self.ask(path.add(x0, eps, t), t, memory)
         return Loss((said - path.target(x0, eps, t)).pow(2).mean((1, 2, 3)).sum(), float(len(x0)))
 
     @torch.no_grad()
@@ -78,7 +83,9 @@ class Denoiser(nn.Module):
         `keep`: pictures and where (n, 1, H, W, True) they stay as they are: the rest is filled in."""
         config, path = self.config, self.config.path
         times = path.times(steps or config.steps)
-        shape = (config.net.channels, config.net.height, config.net.width)
+        net = config.net
+        sides = (net.height, net.width) if isinstance(net, DitConfig) else (net.size, net.size)
+        shape = (net.channels, *sides)
         x = gaussian(seed, n, shape, "start") if noise is None else noise
         if start is not None:
             times = times[min(len(times) - 2, round((1 - start[1]) * (len(times) - 1))) :]
@@ -104,16 +111,22 @@ class Denoiser(nn.Module):
             times = [0.0, *times[1:]] if times[1] > 0 else times[1:]
         return solvers.last(solvers.ddim(self._asked(words, guidance), path, pictures, times, eta=0.0))
 
+    def ask(self, x: Tensor, t: Tensor, memory: Tensor | None) -> Tensor:
+        """What the net says of x_t, float32. Convolutions run in `dtype` by autocast, Transformers by themselves."""
+        if isinstance(self.net, Dit):
+            return self.net(x, t, memory, self.dtype)
+        with torch.autocast(x.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
+            return self.net(x, t, memory).float()
+
     def _asked(self, words: Tensor | None, scale: float) -> solvers.Model:
         if self.words is None:
-            return lambda x, t: self.net(x, t, None, self.dtype)
+            return lambda x, t: self.ask(x, t, None)
         empty = self.words.empty(1, self.words.config.length if words is None else words.shape[1])
         without = self.words(empty, self.dtype)
         if words is None:
-            return lambda x, t: self.net(x, t, without.expand(len(x), -1, -1), self.dtype)
+            return lambda x, t: self.ask(x, t, without.expand(len(x), -1, -1))
         said = self.words(words, self.dtype)
-        ask = lambda x, t, memory: self.net(x, t, memory, self.dtype)  # noqa: E731
-        return guided(ask, said, without.expand(len(said), -1, -1), scale)
+        return guided(self.ask, said, without.expand(len(said), -1, -1), scale)
 
 
 def keeping(model: solvers.Model, path: Path, known: Tensor, kept: Tensor) -> solvers.Model:

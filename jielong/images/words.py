@@ -61,11 +61,12 @@ class Words(nn.Module):
         return torch.full((n, length), self.config.pad)
 
 
-def left_out(words: Tensor | None, share: float, pad: int, generator: torch.Generator) -> Tensor | None:
-    """The words (B, T) with this share of the rows emptied: so a generator learns what is drawn without words."""
+def left_out(words: Tensor | None, share: float, empty: Tensor | int, generator: torch.Generator) -> Tensor | None:
+    """The words (B, T) with this share of the rows emptied (`empty` (1, T), or the id that fills it): so a generator
+    learns what is drawn without words."""
     if words is None:
         return None
-    return words.masked_fill((torch.rand(len(words), generator=generator) < share)[:, None], pad)
+    return torch.where((torch.rand(len(words), generator=generator) < share)[:, None], empty, words)
 
 
 def pooled(words: Words | None, ids: Tensor | None, n: int) -> Tensor:

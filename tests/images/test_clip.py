@@ -10,6 +10,7 @@ import torch
 
 from jielong.base.talk import Talk
 from jielong.images.clip import Clip, Config, retrieved, score
+from jielong.images.clip_text import TextConfig
 from jielong.images.fit import Fit
 from jielong.images.pictures import Batch, Feed, to_net
 from jielong.train import loop
@@ -17,7 +18,7 @@ from jielong.train.loop import Course
 
 from .toys import blocks
 
-SMALL = Config(10, 9, 8, 8, 3, 4, 4, 32, 32, 1, 1, 16)
+SMALL = Config(TextConfig(10, 0, 9, 4, 32, 1, 1, 128), 8, 8, 3, 4, 32, 1, 16)
 
 
 def words(ids: np.ndarray) -> np.ndarray:

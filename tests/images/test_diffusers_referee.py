@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from jielong.base.errors import UserError
+from jielong.images import stable
+from jielong.images.clip_text import ClipText, TextConfig
+from jielong.images.path import Path as NoisePath
+from jielong.images.stable_autoencoder import StableAutoencoder
 from jielong.nets import autoencoder_kl, controlnet, unet
 from jielong.nets.autoencoder_kl import AutoencoderKl, KlConfig
 from jielong.nets.unet import Unet, UnetConfig
+from jielong.units import clip_words
 
 diffusers = pytest.importorskip("diffusers")
 pytestmark = pytest.mark.referee
@@ -94,3 +104,48 @@ def test_configurations_that_are_not_built_here_are_refused() -> None:
         autoencoder_kl.from_diffusers({**autoencoder_kl.to_diffusers(KlConfig()), "shift_factor": 0.1})
     with pytest.raises(UserError, match="multiples of 16 groups"):
         UnetConfig(widths=(40, 64))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, stable.Stable]:
+    codec = clip_words.train(["a red circle left of a blue square", "two small green crosses on grey"] * 20, 600, 16)
+    text = ClipText(TextConfig(codec.size, codec.start, codec.end, 16, 32, 2, 2, 64), seed=1)
+    net = Unet(UnetConfig(8, 4, (16, 32), (True, True), 1, 4, 32, 8), seed=2)
+    auto = StableAutoencoder(KlConfig(3, 4, (8, 16, 16), 1, 4, 32), seed=3)
+    whole = stable.Stable(codec, text.eval(), stirred(net), stirred(auto))  # type: ignore[arg-type]
+    place = tmp_path_factory.mktemp("stable") / "sd"
+    stable.save(place, whole)
+    return place, whole
+
+
+@pytest.mark.parametrize("changes", [{}, {"first": True}, {"path": NoisePath("linear", "v")}])
+def test_a_stable_diffusion_folder_draws_the_same_in_both(
+    small: tuple[Path, stable.Stable], changes: dict[str, Any], tmp_path: Path
+) -> None:
+    ours = replace(small[1], **changes)
+    stable.save(tmp_path / "sd", ours)
+    theirs = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path / "sd", local_files_only=True)
+    theirs.set_progress_bar_config(disable=True)
+    texts, noise = ["a red circle", "two crosses"], torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    for steps, scale in ((7, 3.0), (20, 7.5)):
+        said = theirs(texts, height=32, width=32, num_inference_steps=steps, guidance_scale=scale,
+                      latents=noise.clone(), output_type="pt").images  # fmt: skip
+        made = ours.pixels(ours.latents(texts, noise, steps, scale)) / 2 + 0.5
+        assert float((made - said).abs().max()) < 1e-4
+    theirs.save_pretrained(tmp_path / "again")
+    back = stable.load(tmp_path / "again")
+    assert torch.equal(back.latents(texts, noise, 5, 2.0), ours.latents(texts, noise, 5, 2.0))
+    assert back.draw(texts, 0, 3).shape == (2, 32, 32, 3)
+
+
+def test_folders_that_are_none(small: tuple[Path, stable.Stable], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder of diffusers"):
+        stable.load(tmp_path)
+    place = tmp_path / "sd"
+    shutil.copytree(small[0], place)
+    (place / "unet" / stable.NET).write_bytes(b"\x80\x04pickle")
+    with pytest.raises(UserError, match="cannot be read as safetensors"):
+        stable.load(place)
+    (place / stable.INDEX).write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(UserError, match="holds a FluxPipeline"):
+        stable.load(place)
