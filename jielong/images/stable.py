@@ -40,7 +40,7 @@ SAYS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 @dataclass(frozen=True)
 class Stable:
-    """The parts. `offset` of DDIM's times (diffusers' pipeline insists on 1); `first`: whether the last step ends at the
+    """The parts. `offset` of DDIM's times (the pipeline insists on 1); `first`: whether the last step ends at the
     first time, as in Stable Diffusion 1, and not at the picture itself."""
 
     codec: ClipWords
