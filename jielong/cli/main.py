@@ -39,7 +39,8 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "train parallel": ("jielong.cli.parallel:parallel", "Train a model that writes all places at once."),
     "train draft": ("jielong.cli.train_draft:draft", "Train a drafter: it guesses what a model will write."),
     "train image": ("jielong.cli.pictures:image", "Train a model of pictures, from words to pictures."),
-    "draw": ("jielong.cli.pictures:picture", "Draw what words say."),
+    "draw picture": ("jielong.cli.pictures:picture", "Draw what words say: the word `picture` can be left out."),
+    "draw score": ("jielong.cli.pictures:score", "How often what is drawn is what was asked for."),
     "chat": ("jielong.cli.chat:chat", "Talk with a model in the terminal."),
     "generate": ("jielong.cli.generate:generate", "Continue a text."),
     "score": ("jielong.cli.score:score", "Log-probabilities of texts under a model."),
@@ -79,10 +80,12 @@ GROUPS: Mapping[str, str] = {
     "data": "Write and inspect data.",
     "lab": "The course's claims, measured.",
     "homework": "Homework of the course.",
+    "draw": "Draw with a model of `train image`.",
     "bench": "Speed beside peers, in one run.",
     "sandbox": "Programs that nobody vouches for.",
     "mcp": "Tools over the Model Context Protocol.",
 }
+DEFAULTS: Mapping[str, str] = {"draw": "picture"}  # what a group does where no word of its own follows
 EPILOGUE = "Every verb takes --config FILE.toml, whose keys are its flags; a flag given as well wins."
 
 
@@ -129,9 +132,17 @@ def take_config(tokens: Sequence[str]) -> tuple[list[str], Path | None]:
     return rest, path
 
 
+def spelt_out(tokens: Sequence[str]) -> list[str]:
+    """With the second word of a group that may stand without one: `draw "a dog"` is `draw picture "a dog"`."""
+    first, second = [*tokens[:2], "", ""][:2]
+    if first in DEFAULTS and second not in ("--help", "-h") and f"{first} {second}" not in VERBS:
+        return [first, DEFAULTS[first], *tokens[1:]]
+    return list(tokens)
+
+
 def dispatch(tokens: Sequence[str]) -> None:
     """Run one command line. Raises what the verb raises, and CycloptsError for a wrong one."""
-    rest, path = take_config(tokens)
+    rest, path = take_config(spelt_out(tokens))
     app = build(rest)
     if path is not None:
         app.config = (Toml(path, must_exist=True, use_commands_as_keys=False),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -129,7 +129,7 @@ def picture(
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     common: Common = Common(),
 ) -> None:
-    """Draw what the words say.
+    """Draw what the words say, as pictures side by side.
 
     Parameters
     ----------
@@ -178,3 +178,53 @@ def picture(
     talk.document({"out": [str(path) for path in made], "words": words, "n": n, "seed": seed})
     if not film:
         talk.next_command(f"jielong draw {shlex.quote(words)} --model {model} --film --overwrite")
+
+
+def score(
+    *,
+    model: Path = Path("runs/image"),
+    n: int = 1024,
+    seed: int = 0,
+    steps: int = 0,
+    guidance: float | None = None,
+    common: Common = Common(),
+) -> None:
+    """Draw captions of the world's scenes and let its parser judge: of one thing, of up to three, and of shapes in
+    colours that training never showed.
+
+    Parameters
+    ----------
+    model
+        A run of `train image` on world:scenes, or its model's folder.
+    n
+        How many captions of each.
+    seed
+        Of the noise that pictures begin with; the captions are the same.
+    steps
+        How many steps from noise to a picture (default the model's own).
+    guidance
+        How much the words count.
+    """
+    from jielong.base.errors import UserError
+    from jielong.base.talk import table_text
+    from jielong.evals.scenes import asked, judged
+    from jielong.images.model import load
+    from jielong.views.bars import estimate
+
+    if n < 1:
+        raise UserError("--n must be 1 or more")
+    talk, loaded = common.talk(), load(model)
+    if loaded.size != (32, 32) or loaded.channels != 3 or loaded.codec is None:
+        raise UserError(f"{model} does not draw the world's scenes from words: train it on world:scenes")
+    if guidance is not None:
+        loaded.guide(guidance)
+    rows, world = [], int(loaded.info.get("seed", 0))
+    kinds = (("one thing", "test", 1), ("up to three", "test", 3), ("never seen together", "unseen", 3))
+    with talk.progress(len(kinds) * n, "drawing", "pictures") as progress:
+        for i, (name, split, most) in enumerate(kinds):
+            some = asked(n, split, most, world)
+            rows += judged(some, loaded.draw([each.text for each in some], seed, steps), name)
+            progress.update((i + 1) * n)
+    talk.answer(table_text(("asked", "right", "share", "n"),
+                           [(row.group, row.name, estimate(row, "share"), row.n) for row in rows]))  # fmt: skip
+    talk.document([asdict(row) for row in rows])

@@ -51,6 +51,11 @@ def test_scenes_of_the_world(kind: str, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     assert run("train", "image", "world:scene:64", "--kind", kind, *SMALL) == 0
     assert run("draw", "a red circle", "--n", "1", "--film", "-q") == 0
+    capsys.readouterr()
+    assert run("draw", "score", "--n", "3", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["group"] for row in rows} == {"one thing", "up to three", "never seen together"}
+    assert all(row["estimate"] == 0 for row in rows if row["name"] == "right in all")
     code = run("draw", "a red circle", "--n", "1", "--guidance", "3", "--out", "b.png", "-q")
     assert code == (2 if kind == "gan" else 0)
     capsys.readouterr()
