@@ -34,7 +34,7 @@ class Config:
     wide: int = 96
     blocks: int = 2
     bottleneck: Literal["kl", "fsq", "vq"] = "fsq"
-    latent: int = 4
+    latent: int = 8
     levels: tuple[int, ...] = (8, 5, 5, 5)
     codes: int = 512
     weight: float = 1e-5

@@ -20,7 +20,7 @@ from jielong.base.errors import UserError
 from jielong.images.path import gaussian
 from jielong.images.pictures import Batch
 from jielong.images.words import Words, WordsConfig, pooled
-from jielong.nets.conv import ChannelNorm
+from jielong.nets.conv import RowNorm
 from jielong.train.objective import Loss
 from jielong.units.patches import patchify, unpatchify
 
@@ -56,7 +56,7 @@ class Coupling(nn.Module):
         self.stay = channels // 2
         self.shift, self.scale = nn.Parameter(torch.zeros(channels, 1, 1)), nn.Parameter(torch.zeros(channels, 1, 1))
         self.mix = nn.Parameter(torch.linalg.qr(torch.randn(channels, channels))[0])
-        self.wide, self.norm = nn.Conv2d(self.stay, wide, 3, padding=1), ChannelNorm(wide)
+        self.wide, self.norm = nn.Conv2d(self.stay, wide, 3, padding=1), RowNorm(wide)
         self.told, self.deep = nn.Linear(said, wide) if said else None, nn.Conv2d(wide, wide, 1)
         self.last = nn.Conv2d(wide, 2 * (channels - self.stay), 3, padding=1)
         nn.init.zeros_(self.last.weight)
@@ -83,7 +83,7 @@ class Coupling(nn.Module):
         return torch.einsum("dc,bchw->bdhw", undone, y) * (-self.scale).exp() - self.shift
 
     def _said_by(self, a: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
-        h = self.norm(self.wide(a))
+        h = self.norm(self.wide(a).movedim(1, -1)).movedim(-1, 1)
         h = h if self.told is None else h + self.told(said)[..., None, None]
         s, t = self.last(torch.relu(self.deep(torch.relu(h)))).chunk(2, 1)
         return 2 * torch.tanh(s / 2), t  # a factor between e^-2 and e^2: no step alone can blow up

@@ -1,6 +1,8 @@
-"""Small convolutional nets for pictures: residual blocks at one resolution, between patches and pixels.
+"""Small convolutional nets for pictures: blocks at one resolution, between patches and pixels.
 
-The picture is cut into patches first, so that all convolutions run on the coarse grid, where they cost the least.
+The picture is cut into patches first, so that everything runs on the coarse grid. A block is ConvNeXt's (Liu et al.
+2022, arXiv 2201.03545): a convolution within each channel, then two matrices over channels, added to the stream.
+Matrices, unlike full convolutions, are what Muon is for: the same number of steps then learns far more.
 """
 
 from __future__ import annotations
@@ -12,33 +14,58 @@ from torch import Tensor, nn
 from jielong.units.patches import patchify, unpatchify
 
 
-class ChannelNorm(nn.Module):
-    """RMSNorm over the channels of every place (Zhang and Sennrich 2019), in float32."""
+class Matrix(nn.Module):
+    """x W^T + b, N(0, 1 / fan-in) at the start, or zero."""
+
+    def __init__(self, wide: int, out: int, zero: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(out, wide) if zero else torch.randn(out, wide) * wide**-0.5)
+        self.bias = nn.Parameter(torch.zeros(out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., wide) to (..., out)."""
+        return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
+
+
+class RowNorm(nn.Module):
+    """RMSNorm (Zhang and Sennrich 2019)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        scale = torch.rsqrt(x.float().pow(2).mean(1, keepdim=True) + 1e-6).to(x.dtype)
-        return x * scale * self.weight.to(x.dtype)[:, None, None]
+        """(..., dim) to the same."""
+        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), 1e-6)
 
 
-class Residual(nn.Module):
-    """x + conv(silu(conv(norm(x)))) (He et al. 2016, norms before); the second convolution begins at zero."""
+class Block(nn.Module):
+    """x + W silu(V norm(conv x)), the convolution within each channel; what is added begins at zero."""
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    def __init__(self, dim: int, hidden: int, size: int = 3) -> None:
         super().__init__()
-        self.norm = ChannelNorm(dim)
-        self.wide = nn.Conv2d(dim, hidden, 3, padding=1)
-        self.back = nn.Conv2d(hidden, dim, 1)
-        nn.init.zeros_(self.back.weight)
-        nn.init.zeros_(self.back.bias)  # type: ignore[arg-type]
+        self.near = nn.Conv2d(dim, dim, size, padding=size // 2, groups=dim)
+        self.norm, self.wide, self.back = RowNorm(dim), Matrix(dim, hidden), Matrix(hidden, dim, zero=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
-        return x + self.back(F.silu(self.wide(self.norm(x))))
+    def forward(self, rows: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, T, D) of a grid of T places to the same."""
+        near = self.near(rows.mT.unflatten(2, grid)).flatten(2).mT
+        return rows + self.back(F.silu(self.wide(self.norm(near))))
+
+
+class Blocks(nn.Module):
+    """Several, then a norm."""
+
+    def __init__(self, dim: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(dim, 2 * dim) for _ in range(blocks))
+        self.norm = RowNorm(dim)
+
+    def forward(self, rows: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, T, D) to the same."""
+        for block in self.blocks:
+            rows = block(rows, grid)
+        return self.norm(rows)
 
 
 class Down(nn.Module):
@@ -47,15 +74,13 @@ class Down(nn.Module):
     def __init__(self, channels: int, patch: int, width: int, blocks: int, out: int) -> None:
         super().__init__()
         self.patch = patch
-        self.begin = nn.Conv2d(channels * patch**2, width, 1)
-        self.blocks = nn.Sequential(*(Residual(width, width) for _ in range(blocks)))
-        self.norm, self.end = ChannelNorm(width), nn.Conv2d(width, out, 1)
+        self.begin, self.inner = Matrix(channels * patch**2, width), Blocks(width, blocks)
+        self.end = Matrix(width, out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels in [-1, 1] to features."""
-        down, across = x.shape[2] // self.patch, x.shape[3] // self.patch
-        coarse = patchify(x, self.patch).mT.reshape(len(x), -1, down, across)
-        return self.end(F.silu(self.norm(self.blocks(self.begin(coarse)))))
+        grid = x.shape[2] // self.patch, x.shape[3] // self.patch
+        return self.end(self.inner(self.begin(patchify(x, self.patch)), grid)).mT.unflatten(2, grid)
 
 
 class Up(nn.Module):
@@ -64,11 +89,11 @@ class Up(nn.Module):
     def __init__(self, wide: int, channels: int, patch: int, width: int, blocks: int) -> None:
         super().__init__()
         self.patch = patch
-        self.begin = nn.Conv2d(wide, width, 1)
-        self.blocks = nn.Sequential(*(Residual(width, width) for _ in range(blocks)))
-        self.norm, self.end = ChannelNorm(width), nn.Conv2d(width, channels * patch**2, 1)
+        self.begin, self.inner = Matrix(wide, width), Blocks(width, blocks)
+        self.end = Matrix(width, channels * patch**2)
 
     def forward(self, z: Tensor) -> Tensor:
         """Features to pixels about [-1, 1]."""
-        fine = self.end(F.silu(self.norm(self.blocks(self.begin(z)))))
-        return unpatchify(fine.flatten(2).mT, self.patch, z.shape[2] * self.patch, z.shape[3] * self.patch)
+        grid = z.shape[2], z.shape[3]
+        fine = self.end(self.inner(self.begin(z.flatten(2).mT), grid))
+        return unpatchify(fine, self.patch, grid[0] * self.patch, grid[1] * self.patch)
