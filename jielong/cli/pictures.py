@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jielong.images.pictures import Pictures
     from jielong.images.recipe import Plan
 
-Kind = Literal["latent", "matching", "ddpm", "pixels", "codes", "maskgit", "vae", "flow", "gan"]
+Kind = Literal["latent", "matching", "ddpm", "pixels", "codes", "maskgit", "vae", "flow", "gan", "stable"]
 LARGER = 8  # times as wide as it is, so that a small picture can be seen
 ROWS = 10  # of a film that is shown at once
 
@@ -72,7 +72,8 @@ def image(
         files, hf:NAME, world:scenes or world:scene (one thing each), with :N for so many.
     kind
         How pictures are made: latent (flow matching in an autoencoder's grid), matching or ddpm on pixels, pixels or
-        codes one after the other, maskgit (codes, the surest first), vae, flow, gan.
+        codes one after the other, maskgit (codes, the surest first), vae, flow, gan, or stable: a folder in
+        Stable Diffusion's form, that diffusers loads.
     size
         Pixels of a side (default 32); pictures are cut to squares.
     """
@@ -91,7 +92,7 @@ def image(
         if not place.resume:
             files.run_dir(place.out.parent, place.out.name, place.overwrite)
         model = train(plan, pictures, place.out, talk, place.resume)
-    texts = [each[0] for each in pictures.captions[:16]] or list(model.classes)[:16] or [""] * 16
+    texts = [each[0] for each in pictures.captions[:16]] or list(getattr(model, "classes", ()))[:16] or [""] * 16
     drawn = place.out / "sample.png"
     sheet.save(drawn, sheet.sheet(model.draw(texts, budget.seed), larger=LARGER))
     talk.answer(f"{drawn}: what it draws of {len(texts)} texts")
@@ -168,7 +169,7 @@ def picture(
         raise UserError(f"{there} is there already: give another --out, or --overwrite")
     loaded = load(model)
     if guidance is not None:
-        loaded.guide(guidance)
+        loaded = loaded.guide(guidance)
     seen = list(loaded.film([words] * n, seed, steps)) if film else [loaded.draw([words] * n, seed, steps)]
     sheet.save(out, sheet.sheet(seen[-1], n, LARGER))
     if film:
@@ -217,8 +218,8 @@ def score(
     if loaded.size != (32, 32) or loaded.channels != 3 or loaded.codec is None:
         raise UserError(f"{model} does not draw the world's scenes from words: train it on world:scenes")
     if guidance is not None:
-        loaded.guide(guidance)
-    rows, world = [], int(loaded.info.get("seed", 0))
+        loaded = loaded.guide(guidance)
+    rows, world = [], int(getattr(loaded, "info", {}).get("seed", 0))
     kinds = (("one thing", "test", 1), ("up to three", "test", 3), ("never seen together", "unseen", 3))
     with talk.progress(len(kinds) * n, "drawing", "pictures") as progress:
         for i, (name, split, most) in enumerate(kinds):

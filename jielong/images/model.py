@@ -20,9 +20,10 @@ from torch import Tensor
 
 from jielong.base import files
 from jielong.base.errors import UserError
-from jielong.images import parts
+from jielong.images import parts, stable
 from jielong.images.autoencoder import Autoencoder
 from jielong.images.pictures import Bytes, to_bytes
+from jielong.images.stable import Stable
 from jielong.images.tokens import Codes, Pixels
 from jielong.images.words import table
 from jielong.units import codec as codecs
@@ -32,6 +33,7 @@ from jielong.units.pixels import Palette
 
 INDEX, INFO, MODEL = "model_index.json", "jielong.json", "model"
 ON_ROWS = ("raster", "maskgit", "vae")  # kinds that draw numbers of pixels or codes
+OWN = "JielongPictureModel"
 AT_ONCE = 256  # pictures drawn together
 
 
@@ -106,11 +108,12 @@ class PictureModel:
         return np.concatenate(found)
 
 
-    def guide(self, scale: float) -> None:
-        """Let the words count so much from now on. Raises UserError for a kind that cannot be guided."""
+    def guide(self, scale: float) -> PictureModel:
+        """One to whom the words count so much. Raises UserError for a kind that cannot be guided."""
         if not hasattr(self.generator.config, "guidance") or self.generator.config.words is None:
             raise UserError(f"a {self.kind} without words, or of one pass, cannot be guided: leave --guidance out")
         self.generator.config = replace(self.generator.config, guidance=scale)
+        return self
 
     def film(self, texts: Sequence[str], seed: int = 0, steps: int = 0) -> Iterator[Bytes]:
         """What is seen after each step, from noise to the pictures; of generators of one pass, these alone."""
@@ -137,7 +140,7 @@ def write(place: Path, model: PictureModel, info: Mapping[str, Any]) -> None:
         model.codec.save(place / "tokenizer")
     if model.palette is not None:
         model.palette.save(place)
-    said = {"_class_name": "JielongPictureModel", "height": model.size[0], "width": model.size[1],
+    said = {"_class_name": OWN, "height": model.size[0], "width": model.size[1],
             "channels": model.channels, "classes": list(model.classes), "mean": list(model.scale.mean),
             "spread": list(model.scale.spread)}  # fmt: skip
     files.write_json(place / INDEX, said)
@@ -150,10 +153,12 @@ def save(folder: str | Path, model: PictureModel, overwrite: bool = False) -> No
         write(place, model, model.info)
 
 
-def load(folder: str | Path) -> PictureModel:
-    """Read what `save` wrote, or the model of a run. Raises UserError for another thing."""
+def load(folder: str | Path) -> PictureModel | Stable:
+    """Read what `save` wrote, the model of a run, or a Stable Diffusion folder. Raises UserError for another thing."""
     place = _found(Path(folder))
     said = files.read_json(place / INDEX)
+    if isinstance(said, dict) and said.get("_class_name") != OWN:
+        return stable.load(place)
     try:
         size, channels = (int(said["height"]), int(said["width"])), int(said["channels"])
         scale = Scale(tuple(map(float, said["mean"])), tuple(map(float, said["spread"])))

@@ -19,6 +19,8 @@ PREFIX = "Jielong"  # before a class's name: no class of diffusers is meant
 # what can stand in a folder: the module, its class and the class of its configuration
 KINDS = {
     "autoencoder": ("autoencoder", "Autoencoder", "Config"),
+    "stable_autoencoder": ("stable_autoencoder", "StableAutoencoder", "KlConfig"),
+    "clip": ("clip", "Clip", "Config"),
     "denoiser": ("denoiser", "Denoiser", "Config"),
     "raster": ("raster", "Raster", "Config"),
     "maskgit": ("maskgit", "MaskGit", "Config"),

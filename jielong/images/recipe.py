@@ -4,6 +4,7 @@
     matching   flow matching on pixels           ddpm       noise predicted on pixels
     pixels     pixel after pixel                 codes      an autoencoder (FSQ), then code after code
     maskgit    the same codes, the surest first  vae, flow, gan     pixels in one pass
+    stable     Stable Diffusion's parts, small: a CLIP first, for its text encoder (`stable_recipe`)
 
 Minutes become steps by a pure function: operations of a step at a stated rate. A run is resumed at the stage where it
 stopped, and inside it at the step.
@@ -37,6 +38,7 @@ from jielong.images.model import MODEL, PictureModel, Scale, save, units_of
 from jielong.images.path import Path as NoisePath
 from jielong.images.pictures import Feed, Pictures, to_net
 from jielong.images.raster import Config as RasterConfig
+from jielong.images.stable import Stable
 from jielong.images.vae import Config as VaeConfig
 from jielong.images.words import WordsConfig, table
 from jielong.train import keep
@@ -44,7 +46,7 @@ from jielong.train.settings import Settings
 from jielong.units import bpe, pixels
 from jielong.units.codec import Tokenizer
 
-KINDS = ("latent", "matching", "ddpm", "pixels", "codes", "maskgit", "vae", "flow", "gan")
+KINDS = ("latent", "matching", "ddpm", "pixels", "codes", "maskgit", "vae", "flow", "gan", "stable")
 COARSE = {"latent": "kl", "codes": "fsq", "maskgit": "fsq"}  # kinds that need an autoencoder first, and which
 FIRST = 0.2  # of the minutes: the autoencoder's
 RATE = 1.2e11  # FLOP/s that a step keeps up on two cores with bf16 arithmetic: it only turns minutes into steps
@@ -53,12 +55,14 @@ VOCAB, LONGEST, COLOURS = 512, 32, 64
 
 @dataclass(frozen=True)
 class Plan:
-    """`width` and `layers` of the Transformer (or convolutions) that draws; steps of the autoencoder and of it."""
+    """`width` and `layers` of the Transformer (or convolutions) that draws; steps of CLIP (`zeroth`, for stable alone),
+    of the autoencoder (`first`) and of what draws."""
 
     kind: str = "latent"
     width: int = 128
     layers: int = 6
     batch: int = 128
+    zeroth: int = 0
     first: int = 0
     steps: int = 1000
     seed: int = 0
@@ -78,24 +82,28 @@ class Read:
     ids: NDArray[np.int64] | None  # (N, M, T)
 
 
-def train(plan: Plan, pictures: Pictures, folder: Path, talk: Talk, resume: bool = False) -> PictureModel:
+def train(plan: Plan, pictures: Pictures, folder: Path, talk: Talk, resume: bool = False) -> PictureModel | Stable:
     """All stages in `folder/stages`, then the model in `folder/model`. Raises UserError for a finished run."""
     if (folder / MODEL).is_dir():
         raise UserError(f"{folder} has finished; there is nothing to resume")
+    if plan.kind == "stable":
+        from jielong.images import stable_recipe
+
+        return stable_recipe.train(plan, pictures, folder, talk, resume)
     seen, held = pictures.split(seed=plan.seed)
     said = reading(pictures, width=plan.width)
     where = (seen, held, folder / "stages", talk, resume)
     autoencoder = _autoencoder(plan, *where) if plan.kind in COARSE else None
     palette = pixels.learn(seen.pixels, COLOURS, plan.seed) if plan.kind in ("pixels", "vae") else None
-    latents, scale = _latents(autoencoder, seen) if plan.kind == "latent" else (None, Scale())
+    latents, scale = latents_of(autoencoder, seen) if plan.kind == "latent" else (None, Scale())
     kind, config = _generator(plan, pictures, said.config, autoencoder)
     torch.manual_seed(plan.seed)
     generator = parts.make(kind, config, *units_of(kind, pictures.size, autoencoder, palette), seed=plan.seed)
     ids = _ids(said, seen), _ids(said, held)
     shown = (latents if latents is not None else seen.pixels), _held(autoencoder, scale, plan, held)
-    _stage("generator", kind, generator, Feed(shown[0], ids[0], plan.batch, plan.seed),
-           Feed(shown[1], ids[1], plan.batch, plan.seed), _settings(plan, plan.steps, kind), *where[2:],
-           decay=0.0 if kind == "gan" else 0.995)  # fmt: skip
+    feeds = Feed(shown[0], ids[0], plan.batch, plan.seed), Feed(shown[1], ids[1], plan.batch, plan.seed)
+    stage("generator", kind, generator, feeds, settings_of(plan, plan.steps, kind), *where[2:],
+          decay=0.0 if kind == "gan" else 0.995)  # fmt: skip
     info = {"command": "train image", "kind": plan.kind, "seed": plan.seed, "pictures": len(pictures),
             "data": pictures.fingerprint, "machine": device.machine()}  # fmt: skip
     model = PictureModel(kind, generator.eval(), pictures.size, pictures.channels, autoencoder, palette, said.codec,
@@ -130,13 +138,13 @@ def _autoencoder(
 ) -> Autoencoder:  # fmt: skip
     config = AutoConfig(*seen.size, seen.channels, bottleneck=COARSE[plan.kind])  # type: ignore[arg-type]
     model = Autoencoder(config, plan.seed)
-    _stage("autoencoder", "autoencoder", model, Feed(seen.pixels, None, plan.batch, plan.seed),
-           Feed(held.pixels, None, plan.batch, plan.seed), _settings(plan, plan.first, "autoencoder"), folder, talk,
-           resume)  # fmt: skip
+    feeds = Feed(seen.pixels, None, plan.batch, plan.seed), Feed(held.pixels, None, plan.batch, plan.seed)
+    settings = settings_of(plan, plan.first, "autoencoder")
+    stage("autoencoder", "autoencoder", model, feeds, settings, folder, talk, resume)
     return model.eval()
 
 
-def _latents(autoencoder: Autoencoder | None, seen: Pictures) -> tuple[torch.Tensor, Scale]:
+def latents_of(autoencoder: Autoencoder | None, seen: Pictures) -> tuple[torch.Tensor, Scale]:
     assert autoencoder is not None
     parts_ = [autoencoder.encode(to_net(seen.pixels[i : i + 512])) for i in range(0, len(seen), 512)]
     z = torch.cat(parts_)
@@ -176,29 +184,30 @@ def _generator(
     return kind, found[kind]
 
 
-def _settings(plan: Plan, steps: int, kind: str) -> Settings:
+def settings_of(plan: Plan, steps: int, kind: str) -> Settings:
     """Rates that suit convolutions (all by AdamW but flat matrices) and Transformers."""
     other = {"autoencoder": 0.004, "gan": 0.001, "flow": 0.002}.get(kind, 0.004)
     return Settings(max(1, steps), context=1, batch=plan.batch, other_rate=other, weight_decay=0.0, seed=plan.seed)
 
 
-def _stage(
-    name: str, kind: str, model: nn.Module, feed: Feed, held: Feed, settings: Settings, folder: Path, talk: Talk,
+def stage(
+    name: str, kind: str, model: nn.Module, feeds: tuple[Feed, Feed], settings: Settings, folder: Path, talk: Talk,
     resume: bool, decay: float = 0.0, show: Callable[[int], None] | None = None,
 ) -> None:  # fmt: skip
-    """One part trained, in a folder of its own; taken as it is where it was finished before."""
+    """One part trained on the first feed and measured on the second, in a folder of its own; taken as it is where it
+    was finished before."""
     place = folder / name
     done = keep.newest(place)
     if resume and done is not None and files.read_json(done / keep.INFO).get("done"):
         parts.fill(done, model)
         return
-    objective = Fit(model, feed, held, decay=decay, show=show)
+    objective = Fit(model, *feeds, decay=decay, show=show)
 
     def final() -> None:
         if objective.mean is not None:
             objective.mean.exchange()
 
-    job = keep.Job(model, objective, settings, _Kept(kind), _data(feed), {"stage": name, "kind": kind}, final)
+    job = keep.Job(model, objective, settings, _Kept(kind), _data(feeds[0]), {"stage": name, "kind": kind}, final)
     (keep.resume if resume else keep.start)(job, place, talk, name)
 
 
@@ -226,6 +235,10 @@ def planned(minutes: float, kind: str, pictures: Pictures, seed: int = 0) -> Pla
     if not 0 < minutes < float("inf"):
         raise UserError(f"--minutes must be above 0, not {minutes}")
     plan = Plan(kind, seed=seed)
+    if kind == "stable":
+        from jielong.images import stable_recipe
+
+        return stable_recipe.planned(plan, minutes)
     if kind in COARSE:
         auto = AutoConfig(*pictures.size, pictures.channels)
         places, w = auto.grid[0] * auto.grid[1], auto.wide

@@ -9,8 +9,8 @@ safetensors only; nothing of the folder is run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from jielong.nets.unet import Unet
 from jielong.units import clip_words
 from jielong.units.clip_words import ClipWords
 
-INDEX, CONFIG = "model_index.json", "config.json"
+INDEX, CONFIG, STEPS = "model_index.json", "config.json", 50
 NET, TEXT = "diffusion_pytorch_model.safetensors", "model.safetensors"
 PARTS = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
          "text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"],
@@ -50,28 +50,53 @@ class Stable:
     path: NoisePath = field(default_factory=lambda: NoisePath("scaled_linear", "eps"))
     offset: int = 1
     first: bool = False
+    scale: float = 7.5
+    channels: int = 3
 
     def times(self, steps: int) -> list[float]:
         """Of DDIM, as diffusers' "leading" ones."""
         every = [t + self.offset for t in self.path.times(steps, "leading")[:-1]]
         return [*every, 0.0 if self.first else self.path.clean]
 
-    @torch.no_grad()
     def latents(self, texts: Sequence[str], noise: Tensor, steps: int, scale: float) -> Tensor:
         """(N, d, h, w), multiplied by the autoencoder's factor as its noise is, from noise (N, d, h, w)."""
+        *_, made = self.walk(texts, noise, steps, scale)
+        return made
+
+    @torch.no_grad()
+    def walk(self, texts: Sequence[str], noise: Tensor, steps: int, scale: float) -> Iterator[Tensor]:
+        """The same after every step."""
         words, none = (self.text(torch.tensor([self.codec.row(text) for text in some]))
                        for some in (texts, [""] * len(texts)))  # fmt: skip
         model = guidance.guided(self.net, words, none, scale)
-        return solvers.last(solvers.ddim(model, self.path, noise, self.times(steps), eta=0.0))
+        for step in solvers.ddim(model, self.path, noise, self.times(steps), eta=0.0):
+            yield step.x
 
     @torch.no_grad()
     def pixels(self, latents: Tensor) -> Tensor:
         """(N, C, H, W) in [-1, 1]."""
         return self.autoencoder.decode(latents / self.autoencoder.config.factor).clamp(-1, 1)
 
-    def draw(self, texts: Sequence[str], seed: int = 0, steps: int = 50, scale: float = 7.5) -> Bytes:
+    def draw(self, texts: Sequence[str], seed: int = 0, steps: int = 0) -> Bytes:
         """One picture for each text, (N, H, W, C) bytes."""
-        return to_bytes(self.pixels(self.latents(texts, gaussian(seed, len(texts), self.shape, "start"), steps, scale)))
+        *_, made = self.film(texts, seed, steps)
+        return made
+
+    def film(self, texts: Sequence[str], seed: int = 0, steps: int = 0) -> Iterator[Bytes]:
+        """What is seen after each step, from noise to the pictures."""
+        noise = gaussian(seed, len(texts), self.shape, "start")
+        for latents in self.walk(texts, noise, steps or STEPS, self.scale):
+            yield to_bytes(self.pixels(latents))
+
+    def guide(self, scale: float) -> Stable:
+        """One to whom the words count so much."""
+        return replace(self, scale=scale)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of its pictures."""
+        side = self.net.config.size * 2 ** (len(self.autoencoder.config.widths) - 1)
+        return side, side
 
     @property
     def shape(self) -> tuple[int, int, int]:
