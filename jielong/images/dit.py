@@ -35,6 +35,7 @@ class DitConfig:
     dim: int = 128
     layers: int = 6
     words: int = 128
+    beside: int = 0  # channels of a picture that is given, not drawn: a small one made larger, a sketch
 
     @property
     def tokens(self) -> int:
@@ -46,7 +47,7 @@ class DitConfig:
         """Of one picture's forward pass, products alone."""
         rows, d = self.tokens + words, self.dim
         block = rows * (4 * d * d + 3 * d * 2 * d) * 2 + 4 * rows * rows * d + 12 * d * d
-        ends = self.tokens * 4 * d * self.channels * self.patch**2 + 2 * words * self.words * d
+        ends = self.tokens * 2 * d * (2 * self.channels + self.beside) * self.patch**2 + 2 * words * self.words * d
         return float(self.layers * block + ends)
 
 
@@ -71,16 +72,21 @@ class Dit(nn.Module):
             if name.rsplit(".", 1)[-1] in ("out", "down"):
                 nn.init.normal_(parameter, 0.0, parameter.shape[1] ** -0.5, generator=generator)
         size = config.channels * config.patch**2
-        self.inward, self.inward_bias = matrix(dim, size), nn.Parameter(torch.zeros(dim))
+        self.inward = matrix(dim, size + config.beside * config.patch**2)
+        self.inward_bias = nn.Parameter(torch.zeros(dim))
         self.time_wide, self.time_out = matrix(dim, 2 * FREQUENCIES), matrix(dim, dim)
         self.words_in = matrix(dim, config.words) if config.words else None
         self.outward, self.outward_bias = nn.Parameter(torch.zeros(size, dim)), nn.Parameter(torch.zeros(size))
         self.place = nn.Parameter(places(*grid(config.height, config.width, config.patch), dim))
 
-    def forward(self, x: Tensor, t: Tensor, words: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
-        """What is said of x_t."""
+    def forward(
+        self, x: Tensor, t: Tensor, words: Tensor | None = None, dtype: torch.dtype | None = None,
+        beside: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """What is said of x_t, beside a picture (B, `beside`, H, W) that is given."""
         config = self.config
         kind = dtype or x.dtype
+        x = x if beside is None else torch.cat([x, beside], 1)
         rows = ops.linear(patchify(x, config.patch).to(kind), self.inward, self.inward_bias) + self.place.to(kind)
         if self.words_in is not None and words is not None:
             rows = torch.cat([ops.linear(words.to(kind), self.words_in), rows], 1)
