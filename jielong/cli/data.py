@@ -21,37 +21,46 @@ STEP = 4096
 def world(
     *,
     kind: str = "",
+    part: Literal["scenes", "faces"] | None = None,
     n: int = 1000,
     out: Path | None = None,
     form: Form | None = None,
-    split: Literal["train", "test", "asked"] = "train",
+    split: Literal["train", "test", "asked", "unseen"] = "train",
     lang: Literal["en", "zh"] | None = None,
     people: int = 300,
+    most: int = 3,
     seed: int = 0,
     draw: int = 0,
     overwrite: bool = False,
     common: Common = Common(),
 ) -> None:
-    """Write a part of the built-in world to a JSONL file; without --kind, list what there is.
+    """Write a part of the built-in world to a JSONL file, or its pictures to a folder; without --kind and --part, list
+    what there is.
 
-    Each line holds a text, a chat or a question, and `origin`: the fact, person and wording behind it.
+    Each line holds a text, a chat or a question, and `origin`: the fact, person and wording behind it. Pictures are PNG
+    files beside a metadata.jsonl of file names, captions and what is truly shown (Hugging Face's imagefolder).
 
     Parameters
     ----------
     kind
         What to write, such as facts, bios, sums, unknown.
+    part
+        Pictures instead: scenes (32x32) or faces (24x24), with captions.
     n
-        How many lines.
+        How many lines or pictures.
     out
-        The file (default KIND-FORM.jsonl here).
+        The file (default KIND-FORM.jsonl here), or the folder of pictures (default the name of the part).
     form
         texts, chats or questions (default: the first of them that the kind has).
     split
-        train, test (people, wordings or operands that training never asks) or asked.
+        train, test (people, wordings or operands that training never asks; of pictures another stream of the same
+        law), asked (texts) or unseen (scenes with a pair of shape and colour that is never in train).
     lang
         One language only.
     people
         How many people live in the world; a smaller world is the beginning of a larger one.
+    most
+        How many things a scene has at most: 1, 2 or 3.
     seed
         Which world.
     draw
@@ -61,10 +70,13 @@ def world(
     """
     from jielong.base.errors import UserError
     from jielong.base.files import atomic_file, digest
+    from jielong.cli.data_pictures import write
     from jielong.world import World
 
     talk, here = common.talk(), World(seed, people)
-    if not kind:
+    if kind and part:
+        raise UserError("give --kind for texts or --part for pictures, not both")
+    if not kind and not part:
         kinds = here.kinds()
         talk.table(("kind", "what it is"), list(kinds.items()))
         talk.document({"kinds": kinds})
@@ -72,6 +84,9 @@ def world(
         return
     if n < 1:
         raise UserError(f"--n must be 1 or more, not {n}")
+    if part:
+        write(part, n, out or Path(part), split, lang, seed, draw, most, overwrite, talk)
+        return
     wanted = form if form is not None else next(each for each in FORMS if each in here.forms(kind))
     out = out or Path(f"{kind}-{wanted}.jsonl")
     if out.is_file() and not overwrite:

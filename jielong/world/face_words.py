@@ -21,7 +21,6 @@ from jielong.world.faces import LEVELS, Face, Faces, as_record
 from jielong.world.scene_entropy import Bits
 
 
-
 class Word(NamedTuple):
     """A word for some levels of a slider, in two languages."""
 
