@@ -69,7 +69,7 @@ def image(
     ----------
     data
         A folder of pictures (captions in .txt beside each, or in metadata.jsonl; else folders are classes), MNIST's
-        files, hf:NAME, world:scenes or world:scene (one thing each), with :N for so many.
+        files, hf:NAME, world:scenes, world:scene (one thing each) or world:faces, with :N for so many.
     kind
         How pictures are made: latent (flow matching in an autoencoder's grid), matching or ddpm on pixels, pixels or
         codes one after the other, maskgit (codes, the surest first), vae, flow, gan, or stable: a folder in

@@ -29,8 +29,7 @@ SHAKEN = 0.3  # the most noise on a small picture in training; in drawing it get
 
 @dataclass(frozen=True)
 class Config:
-    """`net` of the large picture (its `beside` becomes one more than its channels), `factor` times as large as the small
-    one."""
+    """`net` of the large picture (its `beside` becomes one more than its channels), `factor` times as large."""
 
     net: DitConfig
     factor: int = 2

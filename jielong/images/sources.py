@@ -1,5 +1,5 @@
-"""What a person may name as pictures: a folder, MNIST's files, `hf:NAME[:SPLIT]`, `world:scenes[:N]`, or, of one thing
-each, `world:scene[:N]`."""
+"""What a person may name as pictures: a folder, MNIST's files, `hf:NAME[:SPLIT]`, `world:scenes[:N]`,
+`world:scene[:N]` (one thing each), `world:faces[:N]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jielong.images import folder
 from jielong.images.pictures import Bytes, Pictures
 
 WORLD_N, WORDINGS = 40_000, 4  # pictures of the world where no number is said; captions of each, half in Chinese
-WORLDS = ("scenes", "scene")
+WORLDS = ("scenes", "scene", "faces")
 LEAST = 32  # pixels
 
 
@@ -35,7 +35,7 @@ def read(spec: str, size: int = 0, seed: int = 0) -> Pictures:
 def _world(kind: str, n: int, size: int, seed: int) -> Pictures:
     if kind not in WORLDS:
         raise UserError(f"world:{kind} are no pictures: there are {', '.join(f'world:{each}' for each in WORLDS)}")
-    pixels, said = _scenes(n, seed, most=1 if kind == "scene" else 3)
+    pixels, said = _faces(n, seed) if kind == "faces" else _scenes(n, seed, most=1 if kind == "scene" else 3)
     if size not in (0, pixels.shape[1]):
         raise UserError(f"the world's {kind} are {pixels.shape[1]} pixels wide: leave --size out")
     return Pictures(pixels, said)
@@ -49,6 +49,16 @@ def _scenes(n: int, seed: int, most: int) -> tuple[Bytes, list[list[str]]]:
     said = [[scene_words.caption(scene, lang, draw) for lang in scene_words.LANGS for draw in range(WORDINGS // 2)]
             for scene, _ in drawn]  # fmt: skip
     return scene_pixels.render_many(drawn), said
+
+
+def _faces(n: int, seed: int) -> tuple[Bytes, list[list[str]]]:
+    from jielong.world import face_pixels, face_words
+    from jielong.world.faces import Faces
+
+    drawn = Faces(seed).draw(n)
+    said = [[face_words.caption(face, lang, draw) for lang in ("en", "zh") for draw in range(WORDINGS // 2)]
+            for face, _ in drawn]  # fmt: skip
+    return face_pixels.render_many(drawn), said
 
 
 def _hub(source: Hub, size: int) -> Pictures:
