@@ -1,11 +1,11 @@
 """Which examples are shown, and in which order.
 
 A small model has read texts full of examples (`shots`; the middle one of `labels_in_context`, since the largest is
-right behind two examples of each label in any order). Of two dozen words of three categories, whose labels mean nothing,
-four are shown as `few_shot` chooses them: the first ones, some by lot, or those nearest to the question by the model's
-own vectors. Then four examples of two labels stay the same, and only their order changes: all twenty-four, each for the
-same questions. Controls: a label that is not shown can only be guessed; and where each question's answers are dealt out
-anew to the orders, no order can be better than by chance.
+right behind two examples of each label in any order). Of two dozen words of three categories, whose labels mean
+nothing, four are shown as `few_shot` chooses them: the first ones, some by lot, or those nearest to the question by the
+model's own vectors. Then four examples of two labels stay the same, and only their order changes: all twenty-four, each
+for the same questions. Controls: a label that is not shown can only be guessed; and where each question's answers are
+dealt out anew to the orders, no order can be better than by chance.
 """
 
 from __future__ import annotations
