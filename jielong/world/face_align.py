@@ -56,7 +56,7 @@ def chunks(pictures: Bytes) -> Iterator[Bytes]:
     pictures = np.asarray(pictures)
     if pictures.ndim != 4 or pictures.shape[1:] != (SIDE, SIDE, 3) or pictures.dtype != np.uint8:
         raise ValueError(f"pictures must be uint8 of (n, {SIDE}, {SIDE}, 3), not {pictures.dtype} {pictures.shape}")
-    return (pictures[start : start + CHUNK] for start in range(0, max(len(pictures), 1), CHUNK))
+    return (pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK))
 
 
 def align(pictures: Bytes) -> Aligned:

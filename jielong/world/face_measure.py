@@ -31,7 +31,8 @@ def measure_many(pictures: Bytes) -> dict[str, NDArray[Any]]:
     """{slider: (n,)} for (n, 24, 24, 3): floats in levels for those of GRADED, NaN where the picture is no face; names
     of colours for hair and skin, "" there. ValueError for another shape or dtype."""
     parts = [_measure(align(chunk)) for chunk in chunks(pictures)]
-    return {slider: np.concatenate([part[slider] for part in parts]) for slider in LEVELS}
+    none = {slider: np.zeros(0) if slider in GRADED else np.zeros(0, dtype=str) for slider in LEVELS}
+    return {slider: np.concatenate([none[slider], *(part[slider] for part in parts)]) for slider in LEVELS}
 
 
 def parse(picture: Bytes) -> Face | None:

@@ -80,13 +80,11 @@ def enumerated(
     `see` changes the pictures first, as a smaller or greyer world would show them: (n, 32, 32, 3) -> (n, ...).
     Raises UserError past two million pictures.
     """
+    if bits(scenes).pictures > ENUMERABLE:
+        raise UserError(f"more than {ENUMERABLE} pictures; take a smaller world, such as most=1")
     mass: dict[bytes, float] = {}
     pairs = ((p / len(scenes.jitters), scene, jitter) for p, scene in scenes.law(split) for jitter in scenes.jitters)
-    done = 0
     while block := list(islice(pairs, 2048)):
-        done += len(block)
-        if done > ENUMERABLE:
-            raise UserError(f"more than {ENUMERABLE} pictures; take a smaller world, such as most=1")
         pictures = render_many([(scene, jitter) for _, scene, jitter in block])
         for (p, _, _), picture in zip(block, pictures if see is None else see(pictures)):
             seen = picture.tobytes()
