@@ -9,9 +9,10 @@ picture and adds -20, 0 or 20 to every channel.
 
 The parser knows the grid and the palette. The median pixel gives the ground and the brightness. A cell with enough of
 another colour holds a thing, whose pixels must lie on the line between the ground and one of six colours (what blur
-mixes stays on that line); how far along it gives a soft mask, and the mask is laid over all shapes, sizes and places
-within a pixel. A thing counts only if its mask fits well (IoU), is not on the way to another shape, size or nothing,
-and if nothing is left over in the picture. Every bound stands in `LIMITS`; docs/world.md says what they let through.
+mixes stays on that line); how far along it gives a soft mask. The mask is held against all shapes and sizes, within a
+pixel of their place, sharp and slightly blurred. A thing counts only if its mask is near to one of these, is not on the
+way to another shape, size or nothing, and if nothing is left over in the picture. Every bound stands in `LIMITS`;
+docs/world.md says what they let through.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Limits:
 
     ground: float = 30.0  # of the median pixel from a ground of the palette
     seen: float = 60.0  # from the ground: a pixel is of something else
-    cell: int = 12  # pixels of something else that make a cell worth looking at
+    cell: int = 20  # pixels of something else that make a cell worth looking at; what bleeds in from two sides is 18
     blurs: tuple[float, ...] = (0.0, 0.4, 0.6, 0.8)  # standard deviations in pixels that a shape may be blurred by
     unlike: float = 0.1  # squared distance of a mask from its (blurred) shape, in pixels of the shape
     aside: float = 0.22  # of the way from this shape to another one, or to nothing at all
@@ -214,7 +215,7 @@ def _things(v: Floats, tone: Ints, number: Ints, cell: Ints) -> tuple[Ints, Ints
     shape, area = bank[best], templates().sum(1)[template]
     aside = np.einsum("kp,ksp->ks", share - shape, _ways()[box, blur, template]).max(1)
     right = error.reshape(len(row), -1)[row, best] <= LIMITS.unlike * area
-    right &= (aside <= LIMITS.aside) & ((off * (shape > 0.2) > LIMITS.off).sum(1) <= LIMITS.strange)
+    right &= (aside <= LIMITS.aside) & ((off * (shape > 0.5) > LIMITS.off).sum(1) <= LIMITS.strange)
     right &= (off * shape).sum(1) <= LIMITS.colour * area
     return box, template, colour, right
 
@@ -265,7 +266,7 @@ def _bank() -> Floats:
 
 @lru_cache(maxsize=1)
 def _ways() -> Floats:
-    """(4 blurs, 9 offsets, 8, 9, 121): from each template to every other and to nothing; the product with a mask
+    """(9 offsets, 4 blurs, 8, 9, 121): from each template to every other and to nothing; the product with a mask
     less the template is the share of the way that the mask has gone."""
     every = np.concatenate([_bank(), np.zeros_like(_bank()[:, :, :1])], axis=2)
     way = every[:, :, None] - _bank()[:, :, :, None]
