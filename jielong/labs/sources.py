@@ -58,12 +58,18 @@ def combined(files: Mapping[str, str]) -> str:
 
 def stale(result: Result, root: Path | None = None) -> list[str]:
     """The files whose code has changed, or that are gone, since the result was made; "?" where it does not
-    say what it was made from."""
+    say what it was made from. Files that its lab does not read today say nothing where they alone have changed."""
     files = result.meta.get("sources")
     if not isinstance(files, Mapping):
         return ["?"]
     root = root or package_parent()
-    return [path for path, was in sorted(files.items()) if digest(root / path) != was]
+    changed = [path for path, was in sorted(files.items()) if digest(root / path) != was]
+    module = f"{PACKAGE}.labs.{result.name}"
+    if changed and _path(module, root) is not None:
+        today = sources(module, root)
+        if not any(path in today or not (root / path).is_file() for path in changed):
+            return []
+    return changed
 
 
 def digest(path: Path) -> str:
@@ -145,8 +151,9 @@ def _imports(name: str, root: Path) -> list[str]:
     package = tuple(parts if path.name == "__init__.py" else parts[:-1])
     named, made = _named(path.read_text(encoding="utf-8"), str(path), package)
     found = [".".join(parts[:end]) for end in range(1, len(parts))] + list(named)
+    words = _words(path.read_text(encoding="utf-8"), str(path)) if made else frozenset()
     for call in made:
-        found += _called(call, root)
+        found += _called(call, root, words)
     return [module for module in found if _path(module, root) is not None]
 
 
@@ -171,8 +178,16 @@ def _asks(call: ast.Call) -> bool:
     return name == "import_module" and bool(call.args)
 
 
-def _called(call: ast.Call, root: Path) -> list[str]:
-    """What `import_module("jielong.a.b")` imports, or may: for f"jielong.a.{x}" every module of that room."""
+@cache
+def _words(text: str, name: str) -> frozenset[str]:
+    """All strings of a file: what an import that is put together from one may mean."""
+    values = (node.value for node in ast.walk(_parse(text, name)) if isinstance(node, ast.Constant))
+    return frozenset(value for value in values if isinstance(value, str))
+
+
+def _called(call: ast.Call, root: Path, words: frozenset[str]) -> list[str]:
+    """What `import_module("jielong.a.b")` imports, or may: for f"jielong.a.{x}" the modules of that room that the file
+    names, all of them where it names none."""
     asked = call.args[0]
     if isinstance(asked, ast.Constant) and isinstance(asked.value, str):
         return [asked.value]
@@ -182,4 +197,5 @@ def _called(call: ast.Call, root: Path) -> list[str]:
     place = root.joinpath(*room.split("."))
     if not room.startswith(f"{PACKAGE}.") or not place.is_dir():
         return []
-    return [room, *(f"{room}.{path.stem}" for path in sorted(place.glob("*.py")) if path.stem != "__init__")]
+    every = [path.stem for path in sorted(place.glob("*.py")) if path.stem != "__init__"]
+    return [room, *(f"{room}.{stem}" for stem in ([stem for stem in every if stem in words] or every))]

@@ -87,6 +87,19 @@ def test_nothing_is_stale_at_first_and_edits_are_named(root: Path) -> None:
     assert stale(result, root) == ["jielong/base/plain.py", "jielong/nets/top.py"]
 
 
+def test_an_import_put_together_from_a_name_means_the_modules_that_the_file_names(root: Path) -> None:
+    result = made(root)
+    world = root / "jielong/world"
+    (world / "scenes.py").write_text("x = 1\n")
+    assert "jielong/world/scenes.py" in sources("jielong.labs.toy", root)  # where none is named, all are meant
+    before = (world / "world.py").read_text()
+    (world / "world.py").write_text("KINDS = ['facts']\n" + before)
+    named = sources("jielong.labs.toy", root)
+    assert "jielong/world/facts.py" in named and "jielong/world/scenes.py" not in named
+    recorded = Result("toy", "Toy", (), meta={"sources": {**named, "jielong/world/scenes.py": "0"}})
+    assert stale(recorded, root) == [] and stale(result, root) == ["jielong/world/world.py"]
+
+
 def test_staleness_survives_json(root: Path) -> None:
     result = Result.from_json(made(root).to_json())
     assert stale(result, root) == []
