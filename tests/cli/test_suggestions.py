@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jielong.cli.main import GROUPS, VERBS, build
+from jielong.cli.main import GROUPS, VERBS, build, spelt_out
 
 PACKAGE = Path(__file__).resolve().parents[2] / "jielong"
 
@@ -51,7 +51,7 @@ def lines() -> list[str]:
 
 @pytest.mark.parametrize("line", lines())
 def test_suggested_line_parses(line):
-    tokens = shlex.split(line.replace("jielong train 1 ", "jielong train lm "))[1:]
+    tokens = spelt_out(shlex.split(line.replace("jielong train 1 ", "jielong train lm "))[1:])
     if " ".join(tokens) in {"", *GROUPS}:
         return
     assert any(words.split() == tokens[: len(words.split())] for words in VERBS), "no such verb"
